@@ -1,0 +1,86 @@
+"""The export form: the same network with its normalisations and its input scaling folded into convolutions.
+
+1. BatchNorm folds into the convolution before it.
+2. The affine part of every GlobalNorm folds into the 1x1 layer after it.
+3. The artifact contract's input (uint8 RGB) folds into the stem: scale into its weights, BGR into their order.
+
+All three are exact in real arithmetic; they are computed in float64 and rounded once.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from mvit2.errors import ConversionError
+from mvit2.model import ConvLayer, GlobalNorm, MobileViTV2Classifier, MobileViTV2Layer, TransformerLayer
+from mvit2.model import SeparableSelfAttention
+from mvit2.preprocess_spec import PreprocessSpec
+
+__all__ = ["PixelContract", "export_form"]
+
+
+def export_form(model: MobileViTV2Classifier, *, single_image: bool) -> MobileViTV2Classifier:
+    """A folded copy of ``model`` in eval mode; ``single_image`` fixes the batch to 1 and every tensor to rank <= 4."""
+    folded = copy.deepcopy(model).eval().requires_grad_(False)
+    for module in folded.modules():
+        if isinstance(module, ConvLayer):
+            _fold_batch_norm(module)
+    for module in folded.modules():
+        if isinstance(module, TransformerLayer):
+            _fold_affine(module.layernorm_before, module.attention.qkv_proj.convolution)
+            _fold_affine(module.layernorm_after, module.ffn.conv1.convolution)
+        elif isinstance(module, MobileViTV2Layer):
+            _fold_affine(module.layernorm, module.conv_projection.convolution)
+        elif isinstance(module, SeparableSelfAttention):
+            module.single_image = single_image
+    return folded
+
+
+def _fold_batch_norm(layer: ConvLayer) -> None:
+    norm, conv = layer.normalization, layer.convolution
+    if isinstance(norm, nn.BatchNorm2d):
+        assert norm.running_var is not None and norm.running_mean is not None
+        gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+        _assign(conv, conv.weight.double() * gain[:, None, None, None],
+                norm.bias.double() - norm.running_mean.double() * gain)  # fmt: skip
+        layer.normalization = nn.Identity()
+
+
+def _fold_affine(norm: GlobalNorm, conv: nn.Conv2d) -> None:
+    """W (weight * x + bias) + b = (W weight) x + (W bias + b), for a 1x1 convolution without padding."""
+    assert norm.weight is not None and norm.bias is not None
+    weight = conv.weight.double()
+    shift = (weight * norm.bias.double()[:, None, None]).sum((1, 2, 3))
+    old = 0.0 if conv.bias is None else conv.bias.double()
+    _assign(conv, weight * norm.weight.double()[:, None, None], old + shift)
+    norm.weight = norm.bias = None
+
+
+def _assign(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+    conv.weight = nn.Parameter(weight.float(), requires_grad=False)
+    conv.bias = nn.Parameter(bias.float(), requires_grad=False)
+
+
+class PixelContract(nn.Module):
+    """The artifact contract around an export form: uint8 RGB (B, H, W, 3) -> softmax probabilities (B, classes).
+
+    Takes ``network`` over (its stem is rewritten). Raises ConversionError for a network that does not take 3 channels.
+    """
+
+    def __init__(self, network: MobileViTV2Classifier, spec: PreprocessSpec) -> None:
+        super().__init__()
+        stem = network.mobilevitv2.conv_stem.convolution
+        if stem.in_channels != 3:
+            raise ConversionError(f"pictures have 3 channels, this network takes {stem.in_channels}: use --io tensor.")
+        weight = stem.weight.double() * spec.scale
+        if spec.channel_order == "BGR":
+            weight = weight.flip(1)
+        stem.weight = nn.Parameter(weight.float(), requires_grad=False)
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        pixels = image.float().permute(0, 3, 1, 2)
+        return self.network(pixels).softmax(-1)  # type: ignore[no-any-return]

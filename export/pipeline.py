@@ -1,0 +1,263 @@
+"""The whole way: checkpoint -> torch -> ONNX -> simplified ONNX -> TFLite -> compared -> bundle."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from mvit2.errors import CheckFailed, ConversionError, MissingEngineError, UsageError
+from mvit2.manifest import (LABELS, SCHEMA_VERSION, Artifact, Difference, GraphFacts, Manifest, WeightsIdentity, record,
+                            write_manifest)  # fmt: skip
+from mvit2.preprocess_spec import PreprocessSpec
+from mvit2.runtime.backend import open_model
+from mvit2.runtime.check import Golden, write_golden
+from mvit2.runtime.classifier import scores_of
+from mvit2.runtime.inspect import inspect_tflite
+from mvit2.runtime.parity import TOLERANCES, compare
+
+from .inputs import parity_inputs
+from .output import check_target, under_construction
+from .request import ExportRequest
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from torch import Tensor, nn
+
+    from mvit2.checkpoint import Checkpoint
+
+__all__ = ["ExportResult", "Listener", "export"]
+
+_TOOLS = ("mvit2", "torch", "onnx", "onnxsim", "onnxruntime", "onnx2tf", "tensorflow", "ai-edge-litert", "numpy", "pillow")
+
+
+class Listener(Protocol):
+    """Is told what happens; the command line shows it."""
+
+    def step(self, title: str) -> AbstractContextManager[None]: ...
+    def warn(self, message: str) -> None: ...
+
+
+class _Silent:
+    def step(self, title: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def warn(self, message: str) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    bundle: Path
+    manifest: Manifest
+
+
+def export(request: ExportRequest, listener: Listener | None = None) -> ExportResult:
+    """Make a bundle. Nothing is left behind unless every check passed.
+
+    Raises:
+        Mvit2Error: any of mvit2.errors; CheckFailed carries the table of differences.
+    """
+    listener = listener or _Silent()
+    _require_libraries()
+    with listener.step(f"load weights {request.weights}"):
+        checkpoint = _load(request)
+    for note in checkpoint.warnings:
+        listener.warn(note)
+    name = bundle_name(request, checkpoint)
+    target = request.output.expanduser().absolute() / name
+    check_target(target, request.overwrite)
+    with under_construction(target) as building:
+        manifest = _Build(request, checkpoint, building, listener).run(name)
+    return ExportResult(target, manifest)
+
+
+def _require_libraries() -> None:
+    from importlib.util import find_spec
+
+    for module in ("torch", "safetensors", "onnx", "onnxsim", "onnxruntime", "onnx2tf", "ai_edge_litert"):
+        if find_spec(module) is None:
+            raise MissingEngineError(module, "export")
+
+
+def _load(request: ExportRequest) -> Checkpoint:
+    from mvit2.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(request.weights, request.variant, request.labels)
+    if checkpoint.config.num_channels != 3:
+        raise ConversionError(f"{checkpoint.origin} takes {checkpoint.config.num_channels} channels; a bundle takes RGB.")
+    spec = checkpoint.preprocess
+    if request.image_size is not None:
+        spec = spec.with_image_size(*request.image_size)
+    for edge in spec.image_size:
+        request.check_edge(edge)
+    return replace(checkpoint, preprocess=spec)
+
+
+def bundle_name(request: ExportRequest, checkpoint: Checkpoint) -> str:
+    """The identity of the weights and whatever changes the models' interface, so that no build takes the wrong one."""
+    height, width = checkpoint.preprocess.image_size
+    size = f"-{height}px" if height == width else f"-{height}x{width}px"
+    parts = [f"mobilevitv2-{checkpoint.variant}-{checkpoint.name}"]
+    parts += [size] if request.image_size not in (None, checkpoint.config.image_size) else []
+    parts += ["-tensor"] if request.io == "tensor" else []
+    parts += ["-dynamic"] if request.dynamic_batch else []
+    return "".join(parts)
+
+
+@dataclass
+class _Build:
+    """One run: the steps share the parity inputs, torch's answer to them, and the list of differences."""
+
+    request: ExportRequest
+    checkpoint: Checkpoint
+    folder: Path
+    listener: Listener
+
+    def run(self, name: str) -> Manifest:
+        self.spec: PreprocessSpec = self.checkpoint.preprocess
+        self.differences: list[Difference] = []
+        self.artifacts: list[Artifact] = []
+        with self.listener.step("torch: the model and its export form"):
+            self.golden = self._reference()
+            network, example = self._export_form()
+        with self.listener.step(f"ONNX: export (opset {self.request.opset}), simplify"):
+            model = self._onnx(network, example)
+        with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
+            self._onnx_artifact(model, Path(scratch))
+            if "tflite" in self.request.formats:
+                with self.listener.step("TFLite: convert (float32, float16)"):
+                    from .to_tflite import to_tflite
+
+                    converted = to_tflite(model, Path(scratch))
+                for precision, file in converted.items():
+                    (self.folder / f"model_{precision}.tflite").write_bytes(file.read_bytes())
+        if "tflite" in self.request.formats:
+            with self.listener.step("TFLite: inspect, compare with torch"):
+                for precision in ("float32", "float16"):
+                    file = self.folder / f"model_{precision}.tflite"
+                    self._artifact(file, precision, inspect_tflite(file))
+        self._gate()
+        with self.listener.step("bundle: labels, golden vectors, manifest"):
+            return self._manifest(name)
+
+    def _reference(self) -> Golden:
+        """What the plain torch model says of the parity inputs."""
+        import torch
+
+        from mvit2.image import to_pixel_values
+
+        names, pixels = parity_inputs(self.spec)
+        with torch.no_grad():
+            logits = self.checkpoint.model(torch.from_numpy(to_pixel_values(pixels, self.spec)))
+        return Golden(names, pixels, logits.double().softmax(-1).float().numpy())
+
+    def _export_form(self) -> tuple[nn.Module, Tensor]:
+        import torch
+
+        from mvit2.image import to_pixel_values
+
+        from .fold import PixelContract, export_form
+
+        network: nn.Module = export_form(self.checkpoint.model, single_image=not self.request.dynamic_batch)
+        pixels = self.golden.pixels
+        inputs = pixels if self.request.io == "image" else to_pixel_values(pixels, self.spec)
+        if self.request.io == "image":
+            network = PixelContract(network, self.spec).eval()
+        with torch.no_grad():
+            outputs = torch.cat([network(torch.from_numpy(x[None])) for x in inputs])
+        scores = outputs if self.request.io == "image" else outputs.double().softmax(-1).float()
+        self._compare("export form (torch)", scores.numpy(), "float32")
+        return network, torch.from_numpy(np.zeros_like(inputs[:1]))
+
+    def _onnx(self, network: nn.Module, example: Tensor) -> ModelProto:
+        from .to_onnx import metadata_props, simplify, to_onnx
+
+        request, checkpoint = self.request, self.checkpoint
+        exported = to_onnx(network, example, names=request.tensor_names, opset=request.opset,
+                           dynamic_batch=request.dynamic_batch)  # fmt: skip
+        facts = {"variant": checkpoint.variant, "weights": checkpoint.name, "weights_sha256": checkpoint.sha256,
+                 "preprocess": vars(self.spec), "labels": list(checkpoint.config.labels), "tools": tool_versions()}  # fmt: skip
+        simplified = simplify(exported, metadata_props(facts))
+        with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
+            raw = Path(scratch) / "exported.onnx"
+            raw.write_bytes(exported.SerializeToString())
+            self._compare("ONNX as exported", self._scores(raw), "float32")
+        return simplified
+
+    def _onnx_artifact(self, model: ModelProto, scratch: Path) -> None:
+        """Compare the simplified model; it is part of the bundle only where ONNX was asked for."""
+        from .to_onnx import inspect_onnx
+
+        wanted = "onnx" in self.request.formats
+        file = (self.folder if wanted else scratch) / "model_float32.onnx"
+        file.write_bytes(model.SerializeToString(deterministic=True))
+        if wanted:
+            self._artifact(file, "float32", inspect_onnx(model))
+        else:
+            self._compare("simplified ONNX", self._scores(file), "float32")
+
+    def _scores(self, file: Path) -> np.ndarray:
+        return scores_of(open_model(file), self.request.io, self.spec, self.golden.pixels)
+
+    def _compare(self, stage: str, scores: np.ndarray, precision: str) -> Difference:
+        difference = compare(stage, self.golden.probabilities, scores, TOLERANCES[precision])
+        self.differences.append(difference)
+        return difference
+
+    def _artifact(self, file: Path, precision: str, graph: GraphFacts) -> None:
+        backend = open_model(file)
+        scores = scores_of(backend, self.request.io, self.spec, self.golden.pixels)
+        parity = self._compare(file.name, scores, precision)
+        entry = record(self.folder, file.name)
+        self.artifacts.append(
+            Artifact(entry, backend.engine, precision, backend.input, backend.output, graph, parity)
+        )
+
+    def _gate(self) -> None:
+        """Raises CheckFailed: a stage differs from torch, or the graph holds what phones refuse."""
+        failed = [d.stage for d in self.differences if not d.passed]
+        if failed:
+            raise CheckFailed(f"parity failed at: {', '.join(failed)}. No bundle was written.", tuple(self.differences))
+        for artifact in self.artifacts:
+            graph, file = artifact.graph, artifact.file.path
+            if artifact.engine == "litert" and (graph.flex_or_custom or graph.max_rank > 4):
+                raise CheckFailed(f"{file} holds tensors of rank {graph.max_rank} (accepted: 4) and the operators "
+                                  f"{', '.join(graph.flex_or_custom) or 'none'} beyond TFLite's own. No bundle was written.")  # fmt: skip
+
+    def _manifest(self, name: str) -> Manifest:
+        checkpoint, request = self.checkpoint, self.request
+        (self.folder / LABELS).write_text("".join(f"{label}\n" for label in checkpoint.config.labels), encoding="utf-8")
+        files = [LABELS, *write_golden(self.folder, self.golden)]
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            name=name,
+            task="image-classification",
+            variant=checkpoint.variant,
+            io=request.io,
+            weights=WeightsIdentity(checkpoint.name, checkpoint.origin, checkpoint.layout, checkpoint.sha256),
+            preprocess=self.spec,
+            classes=checkpoint.config.num_labels,
+            artifacts=tuple(self.artifacts),
+            files=tuple(record(self.folder, file) for file in files),
+            parity=tuple(self.differences),
+            tools=tool_versions(),
+        )
+        write_manifest(self.folder, manifest)
+        return manifest
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of the libraries that had a hand in the result."""
+    found = {}
+    for tool in _TOOLS:
+        try:
+            found[tool] = version(tool)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,77 @@
+"""Simplified ONNX -> TFLite (float32 and float16) by onnx2tf, in a process of its own.
+
+The process keeps tensorflow's memory, chatter and crashes out of ours; its output goes to a log file that every
+error names. It works in a scratch folder and without network.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from mvit2.errors import ConversionError
+
+__all__ = ["to_tflite"]
+
+_TIMEOUT_SECONDS = 1800
+# onnx2tf downloads a file of this name at every conversion unless it stands in the working directory.
+_SAMPLES, _SAMPLES_SHAPE = "calibration_image_sample_data_20x128x128x3_float32.npy", (20, 128, 128, 3)
+
+
+def to_tflite(model: onnx.ModelProto, scratch: Path) -> Mapping[str, Path]:
+    """Convert; returns {"float32": path, "float16": path} inside ``scratch``.
+
+    Raises ConversionError that names the log file, which then survives in the system's temporary folder.
+    """
+    work = Path(tempfile.mkdtemp(prefix="onnx2tf-", dir=scratch))
+    np.save(work / _SAMPLES, np.zeros(_SAMPLES_SHAPE, np.float32))
+    onnx.save(model, work / "model.onnx")
+    name = model.graph.input[0].name
+    # -kat: the input keeps its layout; -nuo: it is simplified already; -n: no table of every layer.
+    command = [sys.executable, "-m", "onnx2tf", "-i", "model.onnx", "-o", "out", "-kat", name, "-nuo", "-n", "-coion"]
+    log = work / "onnx2tf.log"
+    status = _run(command, work, log)
+    files = {precision: work / "out" / f"model_{precision}.tflite" for precision in ("float32", "float16")}
+    if status != 0 or not all(file.is_file() for file in files.values()):
+        raise ConversionError(_failure(status, log))
+    return files
+
+
+def _run(command: list[str], work: Path, log: Path) -> int:
+    """Run to the end; whatever interrupts us (Ctrl-C, SIGTERM) ends the whole process group first."""
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=work, env={**os.environ, **quiet}, stdin=subprocess.DEVNULL,
+                                   stdout=output, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+        try:
+            return process.wait(_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise ConversionError(f"onnx2tf did not finish in {_TIMEOUT_SECONDS} s; {_kept(log)}") from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _failure(status: int, log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line or "error" in line]
+    reason = (errors or lines or ["it printed nothing"])[-1][:200]
+    end = f"was killed by signal {-status} (out of memory?)" if status < 0 else f"exited {status}"
+    return f"onnx2tf {end}: {reason}. {_kept(log)}"
+
+
+def _kept(log: Path) -> str:
+    """Save the log from the scratch folder's clean-up."""
+    handle, path = tempfile.mkstemp(prefix="mvit2-onnx2tf-", suffix=".log")
+    with os.fdopen(handle, "wb") as copy:
+        copy.write(log.read_bytes())
+    return f"Its log: {path}"

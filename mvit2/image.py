@@ -1,0 +1,138 @@
+"""The only preprocessing: picture -> RGB -> resize -> centre crop -> uint8 pixels; and scores -> labels.
+
+The pixels are those of Hugging Face's MobileViT image processor (its PIL backend), bit for bit. Integers are
+what crosses every boundary, because floats are where platforms begin to differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .decode import MAX_PIXELS, ImageSource, describe, load_image
+from .errors import CheckFailed, ImageError, UsageError
+from .preprocess_spec import ChannelOrder, Layout, PreprocessSpec, Resample
+
+__all__ = [
+    "MAX_PIXELS",
+    "ChannelOrder",
+    "ImageSource",
+    "Layout",
+    "Prediction",
+    "PreprocessSpec",
+    "Resample",
+    "load_image",
+    "preprocess",
+    "to_pixel_values",
+    "top_k",
+]
+
+_FILTERS: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One line of an answer: a class's label, its score, its index."""
+
+    label: str
+    score: float
+    index: int
+
+
+def preprocess(source: ImageSource, spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
+    """Turn a picture into the network's input.
+
+    The sizes follow transformers' image_transforms.py: a resize truncates the long edge to
+    ``int(shortest * long / short)`` (get_resize_output_image_size); a crop begins at the offset rounded down,
+    with zeros outside the picture (center_crop).
+
+    Returns:
+        uint8 ``[height, width, 3]``, C-contiguous, always RGB. Channel order and scale are not applied: that
+        happens inside the exported graph, or in ``to_pixel_values`` for the bare network.
+
+    Raises:
+        ImageError: the picture cannot be read, or is so long and thin that its resize exceeds ``MAX_PIXELS``.
+    """
+    image = load_image(source)
+    size = _resized(image.size, spec)
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(
+            f"{describe(source)} is too long and thin ({image.width}x{image.height} would be resized to "
+            f"{size[0]}x{size[1]}); accepted: at most {MAX_PIXELS} pixels after the resize; crop it first"
+        )
+    image = image.resize(size, _FILTERS[spec.resample])
+    height, width = spec.image_size
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return np.array(image.crop((left, top, left + width, top + height)))
+
+
+def _resized(size: tuple[int, int], spec: PreprocessSpec) -> tuple[int, int]:
+    """(width, height) after the resize, as Pillow orders them."""
+    if spec.resize_exact is not None:
+        return spec.resize_exact[1], spec.resize_exact[0]
+    if spec.resize_shortest is None:
+        return size
+    width, height = size
+    long_edge = int(spec.resize_shortest * max(size) / min(size))
+    return (spec.resize_shortest, long_edge) if width <= height else (long_edge, spec.resize_shortest)
+
+
+def to_pixel_values(pixels: npt.NDArray[np.uint8], spec: PreprocessSpec) -> npt.NDArray[np.float32]:
+    """Order and scale pixels for the bare network (``--io tensor``).
+
+    Args:
+        pixels: uint8 RGB ``[H, W, 3]`` or ``[N, H, W, 3]``, as ``preprocess`` makes them.
+        spec: says the channel order and the scale.
+
+    Returns:
+        float32 ``[N, 3, H, W]``, C-contiguous; ``pixel * scale`` is computed in float64 and rounded once, so
+        the numbers are those of transformers' ``pixel_values``.
+
+    Raises:
+        ImageError: another dtype or shape.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3:
+        raise ImageError(
+            f"{describe(pixels)} cannot be pixels; accepted: uint8 [H, W, 3] or [N, H, W, 3]; "
+            "make them with preprocess()"
+        )
+    batch = pixels if pixels.ndim == 4 else pixels[None]
+    ordered = batch[..., ::-1] if spec.channel_order == "BGR" else batch
+    scaled = (np.arange(256) * spec.scale).astype(np.float32)  # [256], one entry for each value of a pixel
+    return np.ascontiguousarray(scaled[ordered].transpose(0, 3, 1, 2))
+
+
+def top_k(scores: npt.ArrayLike, labels: Sequence[str], k: int = 5) -> list[Prediction]:
+    """The best ``k`` classes, best first; of equal scores the lower index comes first.
+
+    Args:
+        scores: ``[classes]`` or ``[1, classes]``, real numbers.
+        labels: one per class.
+        k: how many; more than there are classes gives all of them.
+
+    Raises:
+        UsageError: ``k`` below 1, or another number of scores than of labels.
+        CheckFailed: a score is NaN or infinite.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    if k < 1:
+        raise UsageError(f"k = {k} cannot be used; accepted: 1..{len(labels)}")
+    if values.shape not in ((len(labels),), (1, len(labels))):
+        raise UsageError(
+            f"scores of shape {list(values.shape)} do not fit {len(labels)} labels; accepted: one score per "
+            "label, of one picture; pass the labels that belong to the model"
+        )
+    values = values.reshape(-1)
+    broken = np.flatnonzero(~np.isfinite(values))
+    if broken.size:
+        raise CheckFailed(
+            f"{broken.size} of {values.size} scores are not finite (class {broken[0]}: {values[broken[0]]}); "
+            "accepted: finite numbers; the model is broken: check it against its checkpoint"
+        )
+    best = np.argsort(-values, kind="stable")[:k]
+    return [Prediction(labels[index], float(values[index]), int(index)) for index in best]

@@ -1,0 +1,222 @@
+"""The seven published widths of MobileViTV2 and the configuration that a checkpoint carries (no torch here)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+from .errors import CheckpointError, UsageError, did_you_mean
+
+__all__ = ["ACTIVATION_NAMES", "VARIANTS", "ModelConfig", "Variant", "find_variant", "make_divisible"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of table 1 of arXiv 2206.02680 (ImageNet-1k, 256 x 256)."""
+
+    name: str
+    parameters: int  # of the 1000-class network
+    gmac: float  # multiply-accumulates at 256 x 256, in 1e9
+    top1: float  # ImageNet-1k accuracy reported in the paper, percent
+
+    @property
+    def width_multiplier(self) -> float:
+        return float(self.name)
+
+    @property
+    def hub_id(self) -> str:
+        return f"apple/mobilevitv2-{self.name}-imagenet1k-256"
+
+
+VARIANTS: Mapping[str, Variant] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            Variant("0.5", 1_370_593, 0.48, 70.18),
+            Variant("0.75", 2_866_009, 1.05, 75.56),
+            Variant("1.0", 4_901_841, 1.84, 78.09),
+            Variant("1.25", 7_478_089, 2.86, 79.65),
+            Variant("1.5", 10_594_753, 4.09, 80.38),
+            Variant("1.75", 14_251_833, 5.54, 80.84),
+            Variant("2.0", 18_449_329, 7.22, 81.17),
+        )
+    }
+)
+
+
+def find_variant(name: str) -> Variant:
+    """The variant called ``name``; "1", "1.0" and "1.00" are the same. Raises UsageError, naming near misses."""
+    try:
+        width = float(name)
+    except ValueError:
+        raise UsageError(f"unknown variant {name!r}; choose one of {', '.join(VARIANTS)}.") from None
+    for variant in VARIANTS.values():
+        if variant.width_multiplier == width:
+            return variant
+    below = [v.name for v in VARIANTS.values() if v.width_multiplier < width]
+    above = [v.name for v in VARIANTS.values() if v.width_multiplier > width]
+    near = " or ".join(below[-1:] + above[:1])
+    raise UsageError(f"unknown variant {name!r}: did you mean {near}? Choose one of {', '.join(VARIANTS)}.")
+
+
+def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -> int:
+    """The multiple of ``divisor`` nearest to ``value``, never more than 10 % below it (MobileNet's channel rule)."""
+    nearest = max(minimum or divisor, int(value + divisor / 2) // divisor * divisor)
+    return nearest + divisor if nearest < 0.9 * value else nearest
+
+
+ACTIVATION_NAMES = ("swish", "silu", "relu", "relu6", "gelu", "hardswish", "leaky_relu", "sigmoid", "tanh", "mish")
+
+# Written into every Hugging Face config.json, without influence on the numbers that the network computes.
+_BOOKKEEPING = frozenset(
+    "architectures model_type transformers_version torch_dtype dtype label2id _name_or_path name_or_path "
+    "_commit_hash return_dict use_cache output_hidden_states output_attentions auto_map".split()
+)
+# Generic Hugging Face fields that would change the network or its output, accepted at these values alone.
+_FIXED: Mapping[str, tuple[object, ...]] = {
+    "problem_type": (None, "single_label_classification"),
+    "chunk_size_feed_forward": (0,),
+    "is_encoder_decoder": (False,),
+    "quantization_config": (None,),
+    "pruned_heads": ({}, None),
+    "tie_word_embeddings": (True, False),  # there are no word embeddings
+}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The fields of a Hugging Face ``MobileViTV2Config``, with its defaults; impossible values are refused.
+
+    Fields of the DeepLabV3 head (``aspp_*``, ``atrous_rates``, ``semantic_loss_ignore_index``) are kept for that
+    head; a classifier has nothing they could apply to.
+
+    Raises:
+        CheckpointError: a value that no MobileViTV2 network can have.
+    """
+
+    num_channels: int = 3
+    image_size: tuple[int, int] = (256, 256)  # height, width
+    patch_size: int = 2
+    expand_ratio: float = 2.0
+    hidden_act: str = "swish"
+    conv_kernel_size: int = 3
+    output_stride: int = 32
+    classifier_dropout_prob: float = 0.1
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-5
+    aspp_out_channels: int = 512
+    atrous_rates: tuple[int, ...] = (6, 12, 18)
+    aspp_dropout_prob: float = 0.1
+    semantic_loss_ignore_index: int = 255
+    n_attn_blocks: tuple[int, ...] = (2, 4, 3)
+    base_attn_unit_dims: tuple[int, ...] = (128, 192, 256)
+    width_multiplier: float = 1.0
+    ffn_multiplier: int = 2
+    attn_dropout: float = 0.0
+    ffn_dropout: float = 0.0
+    labels: tuple[str, ...] = field(default_factory=lambda: _numbered(1000))
+
+    def __post_init__(self) -> None:
+        positive = ("num_channels", "patch_size", "expand_ratio", "layer_norm_eps", "width_multiplier",
+                    "ffn_multiplier", "aspp_out_channels")  # fmt: skip
+        for name in positive:
+            _require(getattr(self, name) > 0, name, getattr(self, name), "a positive number")
+        for name in ("classifier_dropout_prob", "attn_dropout", "ffn_dropout", "aspp_dropout_prob"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "a probability below 1")
+        for name in ("n_attn_blocks", "base_attn_unit_dims"):
+            value = getattr(self, name)
+            _require(len(value) == 3 and min(value) > 0, name, value, "three positive integers, one per stage")
+        _require(min(self.image_size) > 0, "image_size", self.image_size, "positive pixels")
+        _require(self.hidden_act in ACTIVATION_NAMES, "hidden_act", self.hidden_act, " ".join(ACTIVATION_NAMES))
+        odd = self.conv_kernel_size > 0 and self.conv_kernel_size % 2 == 1
+        _require(odd, "conv_kernel_size", self.conv_kernel_size, "a positive odd number")
+        _require(self.output_stride in (8, 16, 32), "output_stride", self.output_stride, "8, 16 or 32")
+        _require(len(self.labels) > 0, "id2label", self.labels, "at least one class")
+
+    @property
+    def num_labels(self) -> int:
+        return len(self.labels)
+
+    @property
+    def stem_channels(self) -> int:
+        return make_divisible(min(64, max(16, 32 * self.width_multiplier)), 8, minimum=16)
+
+    @property
+    def stage_channels(self) -> tuple[int, int, int, int, int]:
+        """Output channels of the five encoder layers."""
+        w = self.width_multiplier
+        return (make_divisible(64 * w, 16), make_divisible(128 * w), make_divisible(256 * w),
+                make_divisible(384 * w), make_divisible(512 * w))  # fmt: skip
+
+    @property
+    def attention_channels(self) -> tuple[int, ...]:
+        """Channels of the transformers in encoder layers 3, 4 and 5."""
+        return tuple(make_divisible(dim * self.width_multiplier) for dim in self.base_attn_unit_dims)
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any], source: str) -> ModelConfig:
+        """Read a ``config.json``; every field is honoured or refused by name (CheckpointError), none ignored."""
+        architecture = config.get("model_type")
+        if architecture != "mobilevitv2":
+            hint = " MobileViT (version 1) is another network." if architecture == "mobilevit" else ""
+            raise CheckpointError(f"{source}: model_type is {architecture!r}, expected 'mobilevitv2'.{hint}")
+        known = {f.name: f for f in fields(cls) if f.name != "labels"}
+        values: dict[str, Any] = {}
+        for name, value in config.items():
+            if name in known:
+                values[name] = _convert(source, name, value, known[name].default)
+            elif name in _FIXED:
+                _require(value in _FIXED[name], name, value, " or ".join(map(repr, _FIXED[name])), source)
+            elif name not in _BOOKKEEPING and name not in ("id2label", "num_labels"):
+                near = did_you_mean(name, known)
+                raise CheckpointError(f"{source}: field {name!r} is not one of a MobileViTV2 configuration.{near}")
+        try:
+            return cls(**values, labels=_labels(config, source))
+        except CheckpointError as error:
+            raise CheckpointError(f"{source}: {error}") from None
+
+
+def _require(condition: bool, name: str, value: object, accepted: str, source: str = "") -> None:
+    if not condition:
+        raise CheckpointError(f"{source + ': ' if source else ''}{name} is {value!r}, accepted: {accepted}.")
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"LABEL_{i}" for i in range(count))  # Hugging Face's own placeholder
+
+
+def _convert(source: str, name: str, value: Any, default: Any) -> Any:
+    """``value`` in the type of the field's default; a number stands for a (height, width) pair."""
+    if name == "patch_size" and isinstance(value, (list, tuple)):
+        _require(len(value) == 2 and value[0] == value[1], name, value, "one number (square patches)", source)
+        value = value[0]
+    if name == "image_size" and isinstance(value, int):
+        value = (value, value)
+    if isinstance(default, tuple):
+        integers = isinstance(value, (list, tuple)) and all(type(v) is int for v in value)
+        pair = name != "image_size" or (integers and len(value) == 2)
+        _require(integers and pair, name, value, f"integers such as {list(default)}", source)
+        return tuple(value)
+    if isinstance(default, float):
+        _require(type(value) in (int, float), name, value, f"a number such as {default}", source)
+        return float(value)
+    _require(type(value) is type(default), name, value, f"{type(default).__name__} such as {default!r}", source)
+    return value
+
+
+def _labels(config: Mapping[str, Any], source: str) -> tuple[str, ...]:
+    named = config.get("id2label")
+    if named is None:
+        count = config.get("num_labels", 1000)  # the ImageNet-1k head
+        _require(type(count) is int and count > 0, "num_labels", count, "a positive integer", source)
+        return _numbered(count)
+    _require(isinstance(named, Mapping) and len(named) > 0, "id2label", named, "an object {index: name}", source)
+    try:
+        by_index = {int(index): str(label) for index, label in named.items()}
+    except ValueError:
+        raise CheckpointError(f"{source}: id2label has keys that are not class indices.") from None
+    missing = sorted(set(range(len(named))) - set(by_index))
+    _require(not missing, "id2label", f"an object without {missing[:3]}", "one name for each index from 0", source)
+    return tuple(by_index[i] for i in range(len(named)))

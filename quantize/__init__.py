@@ -1,0 +1,1 @@
+"""Post-training quantisation of exported models: calibration, recipes, error analysis."""

@@ -1,0 +1,125 @@
+"""One face for two engines: a model file goes in, ``run`` maps an input array to an output array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvit2.errors import BundleError, MissingEngineError, UsageError
+from mvit2.manifest import TensorFacts
+
+__all__ = ["ENGINES", "Backend", "LiteRTBackend", "OnnxRuntimeBackend", "open_model"]
+
+Array = NDArray[Any]
+
+
+class Backend(Protocol):
+    """A model opened on an engine: one input, one output; engine and precision are the file's business."""
+
+    engine: str
+    input: TensorFacts
+    output: TensorFacts
+
+    def run(self, batch: Array) -> Array:
+        """``batch`` has the input's dtype and shape; a dimension of None takes any size."""
+        ...
+
+
+class OnnxRuntimeBackend:
+    engine = "onnxruntime"
+
+    def __init__(self, model: Path, threads: int | None = None) -> None:
+        try:
+            import onnxruntime as ort
+        except ImportError:
+            raise MissingEngineError("onnxruntime", "ort") from None
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads or 0  # 0: one thread per core
+        try:
+            self._session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises classes of its C++ bindings, without a common base
+            raise _cannot_open(model, "ONNX Runtime", error) from None
+        self.input, self.output = (_onnx_facts(model, nodes) for nodes in
+                                   (self._session.get_inputs(), self._session.get_outputs()))  # fmt: skip
+
+    def run(self, batch: Array) -> Array:
+        return np.asarray(self._session.run([self.output.name], {self.input.name: batch})[0])
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The model's metadata_props."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+
+class LiteRTBackend:
+    engine = "litert"
+
+    def __init__(self, model: Path, threads: int | None = None) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            raise MissingEngineError("ai-edge-litert", "litert") from None
+        try:
+            self._interpreter = Interpreter(str(model), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise _cannot_open(model, "LiteRT", error) from None
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if (len(inputs), len(outputs)) != (1, 1):
+            raise _not_ours(model, len(inputs), len(outputs))
+        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self.input, self.output = _litert_facts(inputs[0]), _litert_facts(outputs[0])
+
+    def run(self, batch: Array) -> Array:
+        self._interpreter.set_tensor(self._input, batch)
+        self._interpreter.invoke()
+        return np.array(self._interpreter.get_tensor(self._output))
+
+
+ENGINES: Mapping[str, type[OnnxRuntimeBackend] | type[LiteRTBackend]] = {
+    ".onnx": OnnxRuntimeBackend,
+    ".tflite": LiteRTBackend,
+}
+
+
+def open_model(model: Path, threads: int | None = None) -> Backend:
+    """Open a model file on the engine that its suffix names.
+
+    Args:
+        threads: how many threads one inference may use; None is the engine's own choice.
+
+    Raises:
+        UsageError: unknown suffix, threads < 1.
+        MissingEngineError: the engine is not installed.
+        BundleError: the engine cannot open the file.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}, accepted: 1 or more.")
+    if model.suffix not in ENGINES:
+        raise UsageError(f"{model}: unknown kind of model file, accepted: {', '.join(ENGINES)}.")
+    return ENGINES[model.suffix](model, threads)
+
+
+def _cannot_open(model: Path, engine: str, error: Exception) -> BundleError:
+    return BundleError(f"{model}: {engine} cannot open it ({' '.join(str(error).split())[:200]}).")
+
+
+def _not_ours(model: Path, inputs: int, outputs: int) -> BundleError:
+    return BundleError(f"{model} has {inputs} inputs and {outputs} outputs, accepted is one of each.")
+
+
+def _onnx_facts(model: Path, nodes: list[Any]) -> TensorFacts:
+    if len(nodes) != 1:
+        raise BundleError(f"{model} has {len(nodes)} inputs or outputs, accepted is one of each.")
+    node = nodes[0]
+    dtype = {"tensor(float)": "float32"}.get(node.type, node.type.removeprefix("tensor(").removesuffix(")"))
+    return TensorFacts(node.name, dtype, tuple(d if isinstance(d, int) else None for d in node.shape))
+
+
+def _litert_facts(details: Mapping[str, Any]) -> TensorFacts:
+    return TensorFacts(str(details["name"]), np.dtype(details["dtype"]).name, tuple(map(int, details["shape"])))

@@ -1,0 +1,107 @@
+"""``mvit2 check``: does this bundle, on this machine and these engines, still compute what torch computed?
+
+Uses nothing but the bundle: its files' hashes, the pixels in ``golden/`` and the probabilities recorded beside them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mvit2.errors import BundleError, MissingEngineError
+from mvit2.manifest import Difference, Manifest, read_labels, read_manifest, verified_path
+
+from .backend import open_model
+from .classifier import scores_of
+from .parity import compare
+
+__all__ = ["GOLDEN", "BundleReport", "Golden", "check_bundle", "read_golden", "write_golden"]
+
+GOLDEN = "golden/golden.json"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Parity inputs and what the torch model says of them."""
+
+    names: tuple[str, ...]
+    pixels: NDArray[np.uint8]  # RGB [N, H, W, 3], after preprocessing
+    probabilities: NDArray[np.float32]  # [N, classes]
+
+
+@dataclass(frozen=True)
+class BundleReport:
+    """``skipped`` names artifacts whose engine is not installed here, with what to install."""
+
+    differences: tuple[Difference, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.differences) and all(d.passed for d in self.differences)
+
+
+def write_golden(bundle: Path, golden: Golden) -> list[str]:
+    """Write ``golden/`` (a PNG per input, probabilities as JSON); returns the paths inside the bundle."""
+    (bundle / GOLDEN).parent.mkdir()
+    cases = []
+    for name, pixels, expected in zip(golden.names, golden.pixels, golden.probabilities, strict=True):
+        file = f"golden/{name}.png"
+        Image.fromarray(pixels).save(bundle / file, optimize=True)
+        cases.append({"name": name, "pixels": file, "probabilities": [float(p) for p in expected]})
+    (bundle / GOLDEN).write_text(json.dumps({"cases": cases}) + "\n", encoding="utf-8")
+    return [GOLDEN, *(str(case["pixels"]) for case in cases)]
+
+
+def read_golden(bundle: Path, manifest: Manifest) -> Golden:
+    """Raises BundleError when files are missing, changed, or not of the network's size."""
+    files = {f.path: f for f in manifest.files}
+    if GOLDEN not in files:
+        raise BundleError(f"{bundle} has no golden vectors ({GOLDEN}). Export it again.")
+    try:
+        cases = json.loads(verified_path(bundle, files[GOLDEN]).read_text(encoding="utf-8"))["cases"]
+        names = tuple(str(case["name"]) for case in cases)
+        pixels = np.stack([_read_png(bundle, manifest, str(case["pixels"])) for case in cases])
+        expected = np.array([case["probabilities"] for case in cases], np.float32)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{bundle / GOLDEN} cannot be used ({error}). Export the bundle again.") from None
+    if pixels.shape[1:] != (*manifest.preprocess.image_size, 3) or expected.shape != (len(cases), manifest.classes):
+        raise BundleError(f"{bundle / GOLDEN}: sizes are not those of the network. Export the bundle again.")
+    return Golden(names, pixels, expected)
+
+
+def _read_png(bundle: Path, manifest: Manifest, path: str) -> NDArray[np.uint8]:
+    file = next(f for f in manifest.files if f.path == path)
+    with Image.open(io.BytesIO(verified_path(bundle, file).read_bytes()), formats=("PNG",)) as image:
+        if image.size[::-1] != manifest.preprocess.image_size:  # before decoding: the header alone tells
+            raise ValueError(f"{path} is {image.size[1]}x{image.size[0]} pixels")
+        return np.asarray(image.convert("RGB"))
+
+
+def check_bundle(path: str | Path, threads: int | None = None) -> BundleReport:
+    """Run every artifact on the golden inputs and compare with the recorded probabilities of torch.
+
+    Raises BundleError for a bundle that is damaged; differences are in the report, not raised.
+    """
+    bundle = Path(path)
+    manifest = read_manifest(bundle)
+    golden = read_golden(bundle, manifest)
+    read_labels(bundle, manifest)
+    for file in manifest.files:
+        verified_path(bundle, file)
+    differences, skipped = [], []
+    for artifact in manifest.artifacts:
+        try:
+            backend = open_model(verified_path(bundle, artifact.file), threads)
+        except MissingEngineError as error:
+            skipped.append((artifact.file.path, str(error)))
+            continue
+        scores = scores_of(backend, manifest.io, manifest.preprocess, golden.pixels)
+        differences.append(compare(artifact.file.path, golden.probabilities, scores, artifact.parity.tolerance))
+    return BundleReport(tuple(differences), tuple(skipped))

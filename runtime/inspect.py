@@ -1,0 +1,77 @@
+"""What is inside a model file, read with the engine that will run it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mvit2.errors import BundleError, MissingEngineError
+from mvit2.manifest import GraphFacts
+
+__all__ = ["inspect_tflite"]
+
+Op = Mapping[str, Any]  # of LiteRT's interpreter: op_name, inputs, outputs (tensor indices)
+
+
+def inspect_tflite(model: Path) -> GraphFacts:
+    """Count operators, ranks and layout changes, and ask XNNPACK which operators it takes.
+
+    Raises MissingEngineError without LiteRT, BundleError for a file that it cannot open.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    except ImportError:
+        raise MissingEngineError("ai-edge-litert", "litert") from None
+    try:
+        plain = Interpreter(
+            str(model), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        )
+        delegated = Interpreter(str(model), num_threads=1)
+        delegated.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise BundleError(f"{model}: LiteRT cannot open it ({' '.join(str(error).split())[:200]}).") from None
+    ops: list[Op] = plain._get_ops_details()
+    tensors = {t["index"]: t for t in plain.get_tensor_details()}
+    shapes = {index: tuple(map(int, t["shape"])) for index, t in tensors.items()}
+    partitions = [op for op in delegated._get_ops_details() if op["op_name"] == "DELEGATE"]
+    outputs = [t["index"] for t in plain.get_output_details()]
+    inputs = [t["index"] for t in plain.get_input_details()]
+    return GraphFacts(
+        operators=dict(Counter(op["op_name"] for op in ops).most_common()),
+        max_rank=max(len(shape) for shape in shapes.values()),
+        transposes_of_maps=sum(1 for op in ops if _moves_a_map(op, shapes, inputs)),
+        flex_or_custom=tuple(sorted({n for op in ops if (n := op["op_name"]).startswith(("Flex", "CUSTOM"))})),
+        xnnpack_partitions=len(partitions),
+        not_delegated=tuple(op["op_name"] for op in _left_to_litert(ops, partitions, outputs)),
+    )
+
+
+def _moves_a_map(op: Op, shapes: Mapping[int, tuple[int, ...]], inputs: Iterable[int]) -> bool:
+    """A TRANSPOSE that is neither at the input nor on a map of one channel."""
+    if op["op_name"] != "TRANSPOSE" or int(op["inputs"][0]) in inputs:
+        return False
+    return min(shapes[int(op["inputs"][0])][-1:] + shapes[int(op["outputs"][0])][-1:]) > 1
+
+
+def _left_to_litert(ops: list[Op], partitions: list[Op], outputs: Iterable[int]) -> list[Op]:
+    """The operators that run outside XNNPACK, in graph order.
+
+    LiteRT lists the replaced operators beside the DELEGATE ones, so walk back from the outputs along what is really
+    executed: a tensor that a partition writes comes from that partition, any other from its operator.
+    """
+    by_partition = {int(t): p for p in partitions for t in p["outputs"]}
+    by_op = {int(t): i for i, op in enumerate(ops) for t in op["outputs"]}
+    open_tensors, seen, left = [int(t) for t in outputs], set[int](), set[int]()
+    while open_tensors:
+        tensor = open_tensors.pop()
+        if tensor in seen:
+            continue
+        seen.add(tensor)
+        producer = by_partition.get(tensor)
+        if producer is None and tensor in by_op:
+            left.add(by_op[tensor])
+            producer = ops[by_op[tensor]]
+        open_tensors += [] if producer is None else [int(t) for t in producer["inputs"]]
+    return [ops[i] for i in sorted(left)]
