@@ -36,7 +36,7 @@ def to_tflite(model: onnx.ModelProto, scratch: Path) -> Mapping[str, Path]:
     onnx.save(model, work / "model.onnx")
     name = model.graph.input[0].name
     # -kat: the input keeps its layout; -nuo: it is simplified already; -n: no table of every layer.
-    command = [sys.executable, "-m", "onnx2tf", "-i", "model.onnx", "-o", "out", "-kat", name, "-nuo", "-n", "-coion"]
+    command = [sys.executable, "-m", "mvit2.export.onnx2tf_worker", "-i", "model.onnx", "-o", "out", "-kat", name, "-nuo", "-n", "-coion"]
     log = work / "onnx2tf.log"
     status = _run(command, work, log)
     files = {precision: work / "out" / f"model_{precision}.tflite" for precision in ("float32", "float16")}
