@@ -15,8 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from mvit2.errors import ConversionError
-from mvit2.model import ConvLayer, GlobalNorm, MobileViTV2Classifier, MobileViTV2Layer, TransformerLayer
-from mvit2.model import SeparableSelfAttention
+from mvit2.model import (
+    ConvLayer,
+    GlobalNorm,
+    MobileViTV2Classifier,
+    MobileViTV2Layer,
+    SeparableSelfAttention,
+    TransformerLayer,
+)
 from mvit2.preprocess_spec import PreprocessSpec
 
 __all__ = ["PixelContract", "export_form"]
@@ -44,8 +50,11 @@ def _fold_batch_norm(layer: ConvLayer) -> None:
     if isinstance(norm, nn.BatchNorm2d):
         assert norm.running_var is not None and norm.running_mean is not None
         gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-        _assign(conv, conv.weight.double() * gain[:, None, None, None],
-                norm.bias.double() - norm.running_mean.double() * gain)  # fmt: skip
+        _assign(
+            conv,
+            conv.weight.double() * gain[:, None, None, None],
+            norm.bias.double() - norm.running_mean.double() * gain,
+        )
         layer.normalization = nn.Identity()
 
 
@@ -83,4 +92,4 @@ class PixelContract(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         pixels = image.float().permute(0, 3, 1, 2)
-        return self.network(pixels).softmax(-1)  # type: ignore[no-any-return]
+        return self.network(pixels).softmax(-1)

@@ -45,10 +45,10 @@ def _informed(guess: Callable[..., Any]) -> Callable[..., Any]:
             if node.op == "Resize":
                 kwargs["opset"] = min(kwargs["opset"], 17)
             result = guessing(*args, **kwargs)
-            reordered = is_reordered(node.op, [bool(layers[i.name].get(_FLAG)) for i in node.inputs if i.name in layers])
+            flags = [bool(layers[tensor.name].get(_FLAG)) for tensor in node.inputs if tensor.name in layers]
             for output in node.outputs:
                 if _is_ambiguous(output, layers[output.name]):
-                    layers[output.name][_FLAG] = reordered
+                    layers[output.name][_FLAG] = is_reordered(node.op, flags)
             return result
 
         return informed

@@ -25,7 +25,7 @@ def check_target(target: Path, overwrite: bool) -> None:
         if not overwrite:
             raise OutputError(f"{target} exists already; replace it with --overwrite, or choose another --output.")
         if any(target.iterdir()) and not (target / MANIFEST).is_file():
-            raise OutputError(f"{target} is not a bundle (no {MANIFEST}), so --overwrite leaves it alone; remove it yourself.")
+            raise OutputError(f"{target} is no bundle (no {MANIFEST}), so --overwrite leaves it alone: remove it.")
     elif target.exists() or target.is_symlink():
         raise OutputError(f"{target} is a file; remove it or choose another --output.")
     try:

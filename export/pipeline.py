@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from mvit2.errors import CheckFailed, ConversionError, MissingEngineError, UsageError
-from mvit2.manifest import (LABELS, SCHEMA_VERSION, Artifact, Difference, GraphFacts, Manifest, WeightsIdentity, record,
-                            write_manifest)  # fmt: skip
+from mvit2.errors import CheckFailed, ConversionError, MissingEngineError
+from mvit2.manifest import (
+    LABELS,
+    SCHEMA_VERSION,
+    Artifact,
+    Difference,
+    GraphFacts,
+    Manifest,
+    Precision,
+    WeightsIdentity,
+    record,
+    write_manifest,
+)
 from mvit2.preprocess_spec import PreprocessSpec
 from mvit2.runtime.backend import open_model
 from mvit2.runtime.check import Golden, write_golden
@@ -33,7 +43,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportResult", "Listener", "export"]
 
-_TOOLS = ("mvit2", "torch", "onnx", "onnxsim", "onnxruntime", "onnx2tf", "tensorflow", "ai-edge-litert", "numpy", "pillow")
+_TOOLS = (
+    *("mvit2", "torch", "onnx", "onnxsim", "onnxruntime", "onnx2tf", "tensorflow", "ai-edge-litert"),
+    *("numpy", "pillow"),
+)
 
 
 class Listener(Protocol):
@@ -90,7 +103,8 @@ def _load(request: ExportRequest) -> Checkpoint:
 
     checkpoint = load_checkpoint(request.weights, request.variant, request.labels)
     if checkpoint.config.num_channels != 3:
-        raise ConversionError(f"{checkpoint.origin} takes {checkpoint.config.num_channels} channels; a bundle takes RGB.")
+        channels = checkpoint.config.num_channels
+        raise ConversionError(f"{checkpoint.origin} takes {channels} channels; a bundle takes RGB pictures.")
     spec = checkpoint.preprocess
     if request.image_size is not None:
         spec = spec.with_image_size(*request.image_size)
@@ -131,17 +145,7 @@ class _Build:
         with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
             self._onnx_artifact(model, Path(scratch))
             if "tflite" in self.request.formats:
-                with self.listener.step("TFLite: convert (float32, float16)"):
-                    from .to_tflite import to_tflite
-
-                    converted = to_tflite(model, Path(scratch))
-                for precision, file in converted.items():
-                    (self.folder / f"model_{precision}.tflite").write_bytes(file.read_bytes())
-        if "tflite" in self.request.formats:
-            with self.listener.step("TFLite: inspect, compare with torch"):
-                for precision in ("float32", "float16"):
-                    file = self.folder / f"model_{precision}.tflite"
-                    self._artifact(file, precision, inspect_tflite(file))
+                self._tflite_artifacts(model, Path(scratch))
         self._gate()
         with self.listener.step("bundle: labels, golden vectors, manifest"):
             return self._manifest(name)
@@ -164,25 +168,31 @@ class _Build:
 
         from .fold import PixelContract, export_form
 
-        network: nn.Module = export_form(self.checkpoint.model, single_image=not self.request.dynamic_batch)
-        pixels = self.golden.pixels
-        inputs = pixels if self.request.io == "image" else to_pixel_values(pixels, self.spec)
-        if self.request.io == "image":
-            network = PixelContract(network, self.spec).eval()
+        as_image = self.request.io == "image"
+        form = export_form(self.checkpoint.model, single_image=not self.request.dynamic_batch)
+        network = PixelContract(form, self.spec).eval() if as_image else form
+        inputs = torch.from_numpy(self.golden.pixels if as_image else to_pixel_values(self.golden.pixels, self.spec))
         with torch.no_grad():
-            outputs = torch.cat([network(torch.from_numpy(x[None])) for x in inputs])
-        scores = outputs if self.request.io == "image" else outputs.double().softmax(-1).float()
+            outputs = torch.cat([network(x[None]) for x in inputs])
+        scores = outputs if as_image else outputs.double().softmax(-1).float()
         self._compare("export form (torch)", scores.numpy(), "float32")
-        return network, torch.from_numpy(np.zeros_like(inputs[:1]))
+        return network, torch.zeros_like(inputs[:1])
 
     def _onnx(self, network: nn.Module, example: Tensor) -> ModelProto:
         from .to_onnx import metadata_props, simplify, to_onnx
 
         request, checkpoint = self.request, self.checkpoint
-        exported = to_onnx(network, example, names=request.tensor_names, opset=request.opset,
-                           dynamic_batch=request.dynamic_batch)  # fmt: skip
-        facts = {"variant": checkpoint.variant, "weights": checkpoint.name, "weights_sha256": checkpoint.sha256,
-                 "preprocess": vars(self.spec), "labels": list(checkpoint.config.labels), "tools": tool_versions()}  # fmt: skip
+        exported = to_onnx(
+            network, example, names=request.tensor_names, opset=request.opset, dynamic_batch=request.dynamic_batch
+        )
+        facts = {
+            "variant": checkpoint.variant,
+            "weights": checkpoint.name,
+            "weights_sha256": checkpoint.sha256,
+            "preprocess": vars(self.spec),
+            "labels": list(checkpoint.config.labels),
+            "tools": tool_versions(),
+        }
         simplified = simplify(exported, metadata_props(facts))
         with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
             raw = Path(scratch) / "exported.onnx"
@@ -202,22 +212,31 @@ class _Build:
         else:
             self._compare("simplified ONNX", self._scores(file), "float32")
 
+    def _tflite_artifacts(self, model: ModelProto, scratch: Path) -> None:
+        from .to_tflite import to_tflite
+
+        with self.listener.step("TFLite: convert (float32, float16)"):
+            converted = to_tflite(model, scratch)
+        with self.listener.step("TFLite: inspect, compare with torch"):
+            for precision, source in converted.items():
+                file = self.folder / f"model_{precision}.tflite"
+                file.write_bytes(source.read_bytes())
+                self._artifact(file, precision, inspect_tflite(file))
+
     def _scores(self, file: Path) -> np.ndarray:
         return scores_of(open_model(file), self.request.io, self.spec, self.golden.pixels)
 
-    def _compare(self, stage: str, scores: np.ndarray, precision: str) -> Difference:
+    def _compare(self, stage: str, scores: np.ndarray, precision: Precision) -> Difference:
         difference = compare(stage, self.golden.probabilities, scores, TOLERANCES[precision])
         self.differences.append(difference)
         return difference
 
-    def _artifact(self, file: Path, precision: str, graph: GraphFacts) -> None:
+    def _artifact(self, file: Path, precision: Precision, graph: GraphFacts) -> None:
         backend = open_model(file)
         scores = scores_of(backend, self.request.io, self.spec, self.golden.pixels)
         parity = self._compare(file.name, scores, precision)
         entry = record(self.folder, file.name)
-        self.artifacts.append(
-            Artifact(entry, backend.engine, precision, backend.input, backend.output, graph, parity)
-        )
+        self.artifacts.append(Artifact(entry, backend.engine, precision, backend.input, backend.output, graph, parity))
 
     def _gate(self) -> None:
         """Raises CheckFailed: a stage differs from torch, or the graph holds what phones refuse."""
@@ -226,9 +245,12 @@ class _Build:
             raise CheckFailed(f"parity failed at: {', '.join(failed)}. No bundle was written.", tuple(self.differences))
         for artifact in self.artifacts:
             graph, file = artifact.graph, artifact.file.path
+            beyond = ", ".join(graph.flex_or_custom) or "none"
             if artifact.engine == "litert" and (graph.flex_or_custom or graph.max_rank > 4):
-                raise CheckFailed(f"{file} holds tensors of rank {graph.max_rank} (accepted: 4) and the operators "
-                                  f"{', '.join(graph.flex_or_custom) or 'none'} beyond TFLite's own. No bundle was written.")  # fmt: skip
+                raise CheckFailed(
+                    f"{file} holds tensors of rank {graph.max_rank} (accepted: up to 4) and the operators {beyond} "
+                    "beyond TFLite's own (accepted: none). No bundle was written."
+                )
 
     def _manifest(self, name: str) -> Manifest:
         checkpoint, request = self.checkpoint, self.request

@@ -59,8 +59,10 @@ class ExportRequest:
         """Raises UsageError unless the encoder halves ``edge`` five times without a remainder."""
         if edge not in _EDGES:
             near = min(_EDGES, key=lambda accepted: abs(accepted - edge))
-            raise UsageError(f"image size {edge} is not usable: accepted are multiples of {_EDGES.step} from "
-                             f"{_EDGES.start} to {_EDGES[-1]}; the nearest is {near}.")  # fmt: skip
+            raise UsageError(
+                f"image size {edge} is not usable: accepted are multiples of {_EDGES.step} from "
+                f"{_EDGES.start} to {_EDGES[-1]}; the nearest is {near}."
+            )
 
     @property
     def tensor_names(self) -> tuple[str, str]:

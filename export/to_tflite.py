@@ -18,15 +18,18 @@ import numpy as np
 import onnx
 
 from mvit2.errors import ConversionError
+from mvit2.manifest import Precision
 
-__all__ = ["to_tflite"]
+__all__ = ["PRECISIONS", "to_tflite"]
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
 
 _TIMEOUT_SECONDS = 1800
 # onnx2tf downloads a file of this name at every conversion unless it stands in the working directory.
 _SAMPLES, _SAMPLES_SHAPE = "calibration_image_sample_data_20x128x128x3_float32.npy", (20, 128, 128, 3)
 
 
-def to_tflite(model: onnx.ModelProto, scratch: Path) -> Mapping[str, Path]:
+def to_tflite(model: onnx.ModelProto, scratch: Path) -> Mapping[Precision, Path]:
     """Convert; returns {"float32": path, "float16": path} inside ``scratch``.
 
     Raises ConversionError that names the log file, which then survives in the system's temporary folder.
@@ -36,10 +39,11 @@ def to_tflite(model: onnx.ModelProto, scratch: Path) -> Mapping[str, Path]:
     onnx.save(model, work / "model.onnx")
     name = model.graph.input[0].name
     # -kat: the input keeps its layout; -nuo: it is simplified already; -n: no table of every layer.
-    command = [sys.executable, "-m", "mvit2.export.onnx2tf_worker", "-i", "model.onnx", "-o", "out", "-kat", name, "-nuo", "-n", "-coion"]
+    options = ["-i", "model.onnx", "-o", "out", "-kat", name, "-nuo", "-n"]
+    command = [sys.executable, "-m", "mvit2.export.onnx2tf_worker", *options]
     log = work / "onnx2tf.log"
     status = _run(command, work, log)
-    files = {precision: work / "out" / f"model_{precision}.tflite" for precision in ("float32", "float16")}
+    files = {precision: work / "out" / f"model_{precision}.tflite" for precision in PRECISIONS}
     if status != 0 or not all(file.is_file() for file in files.values()):
         raise ConversionError(_failure(status, log))
     return files
@@ -49,8 +53,15 @@ def _run(command: list[str], work: Path, log: Path) -> int:
     """Run to the end; whatever interrupts us (Ctrl-C, SIGTERM) ends the whole process group first."""
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=work, env={**os.environ, **quiet}, stdin=subprocess.DEVNULL,
-                                   stdout=output, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+        process = subprocess.Popen(
+            command,
+            cwd=work,
+            env={**os.environ, **quiet},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
             return process.wait(_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:

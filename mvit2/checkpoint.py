@@ -60,7 +60,7 @@ def load_checkpoint(weights: str = "auto", variant: str | None = None, labels: P
     config = _config(source, tensors)
     found = _width_name(config.width_multiplier)
     if variant is not None and variant != found:
-        raise CheckpointError(f"{where} holds width {found}, --variant says {variant}: leave the option out or correct it.")
+        raise CheckpointError(f"{where} holds width {found}, --variant says {variant}: correct it or leave it out.")
     _refuse_other_heads(config, tensors, where)
     config = _relabelled(config, labels)
     notes = [source.warning] if source.warning else []
@@ -69,8 +69,15 @@ def load_checkpoint(weights: str = "auto", variant: str | None = None, labels: P
     return _assemble(config, tensors, _preprocess(source, config, layout), source, found, layout, tuple(notes))
 
 
-def _assemble(config: ModelConfig, tensors: dict[str, Tensor], preprocess: PreprocessSpec, source: Source,
-              variant: str, layout: Layout, notes: tuple[str, ...]) -> Checkpoint:  # fmt: skip
+def _assemble(
+    config: ModelConfig,
+    tensors: dict[str, Tensor],
+    preprocess: PreprocessSpec,
+    source: Source,
+    variant: str,
+    layout: Layout,
+    notes: tuple[str, ...],
+) -> Checkpoint:
     from .model import MobileViTV2Classifier
     from .weights import fingerprint, load_weights
 
@@ -94,7 +101,8 @@ def _relabelled(config: ModelConfig, file: Path | None) -> ModelConfig:
 
 
 def _untrained(source: Source, variant: str, labels: Path | None) -> Checkpoint:
-    from .model import MobileViTV2Classifier, initialise
+    from .initialise import initialise
+    from .model import MobileViTV2Classifier
     from .weights import fingerprint
 
     config = _relabelled(ModelConfig(width_multiplier=float(variant)), labels)

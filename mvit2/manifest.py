@@ -18,15 +18,35 @@ from typing import Any, Literal
 from .errors import BundleError, UsageError
 from .preprocess_spec import PreprocessSpec
 
-__all__ = ["IO", "LABELS", "MANIFEST", "SCHEMA_VERSION", "Artifact", "Difference", "FileRecord", "GraphFacts", "Manifest",
-           "TensorFacts", "WeightsIdentity", "read_labels", "read_manifest", "record", "sha256_of", "verified_path",
-           "write_manifest"]  # fmt: skip
+__all__ = [
+    "IO",
+    "LABELS",
+    "MANIFEST",
+    "SCHEMA_VERSION",
+    "Artifact",
+    "Difference",
+    "Engine",
+    "FileRecord",
+    "GraphFacts",
+    "Manifest",
+    "Precision",
+    "TensorFacts",
+    "WeightsIdentity",
+    "read_labels",
+    "read_manifest",
+    "record",
+    "sha256_of",
+    "verified_path",
+    "write_manifest",
+]
 
 MANIFEST, LABELS = "manifest.json", "labels.txt"
 SCHEMA_VERSION = 1
 _MAX_BYTES = 8 << 20
 _FILE_NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*")
 IO = Literal["image", "tensor"]
+Engine = Literal["onnxruntime", "litert"]
+Precision = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)
@@ -95,8 +115,8 @@ class Artifact:
     """A model file that a runtime can open."""
 
     file: FileRecord
-    engine: Literal["onnxruntime", "litert"]
-    precision: Literal["float32", "float16"]
+    engine: Engine
+    precision: Precision
     input: TensorFacts
     output: TensorFacts
     graph: GraphFacts
@@ -143,8 +163,10 @@ def verified_path(bundle: Path, file: FileRecord) -> Path:
     actual = sha256_of(path) if path.stat().st_size == file.bytes else f"{path.stat().st_size} bytes"
     if actual != file.sha256:
         expected = file.sha256 if len(actual) == len(file.sha256) else f"{file.bytes} bytes"
-        raise BundleError(f"{path} was changed: sha256 or size is {actual[:20]}, the manifest says {expected[:20]}. "
-                          "Export or copy the bundle again.")  # fmt: skip
+        raise BundleError(
+            f"{path} was changed: sha256 or size is {actual[:20]}, the manifest says {expected[:20]}. "
+            "Export or copy the bundle again."
+        )
     return path
 
 
@@ -157,8 +179,8 @@ def read_manifest(bundle: Path) -> Manifest:
     """Raises BundleError: no bundle, damaged, or of a newer schema."""
     path = bundle / MANIFEST
     if not path.is_file():
-        kind = "a folder without" if bundle.is_dir() else "a file, not a folder with" if bundle.exists() else "missing; expected a folder with"
-        raise BundleError(f"{bundle} is {kind} {MANIFEST}. Make a bundle with: mvit2-export")
+        state = "holds no" if bundle.is_dir() else "is no folder with a" if bundle.exists() else "does not exist: no"
+        raise BundleError(f"{bundle} {state} {MANIFEST}. Make a bundle with: mvit2-export")
     if path.stat().st_size > _MAX_BYTES:
         raise BundleError(f"{path}: {path.stat().st_size} bytes, accepted are at most {_MAX_BYTES}.")
     try:
@@ -167,11 +189,12 @@ def read_manifest(bundle: Path) -> Manifest:
         raise BundleError(f"{path}: not readable JSON ({error}). Export the bundle again.") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
     if type(version) is int and version > SCHEMA_VERSION:
-        raise BundleError(f"{path} has schema_version {version}, this mvit2 reads up to {SCHEMA_VERSION}: upgrade mvit2.")
+        raise BundleError(f"{path} has schema_version {version}, this mvit2 reads {SCHEMA_VERSION}: upgrade mvit2.")
     try:
-        return _decode(Manifest, content, "manifest")
+        manifest: Manifest = _decode(Manifest, content, "manifest")
     except (TypeError, ValueError, UsageError, BundleError) as error:
         raise BundleError(f"{path}: {error}. Export the bundle again.") from None
+    return manifest
 
 
 def read_labels(bundle: Path, manifest: Manifest) -> tuple[str, ...]:

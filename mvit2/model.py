@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .variant import ACTIVATION_NAMES, ModelConfig, make_divisible
 
-__all__ = ["BackboneOutput", "MobileViTV2", "MobileViTV2Classifier", "initialise"]
+__all__ = ["BackboneOutput", "MobileViTV2", "MobileViTV2Classifier"]
 
 _MODULES = (nn.SiLU, nn.SiLU, nn.ReLU, nn.ReLU6, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Mish)
 ACTIVATIONS: dict[str, type[nn.Module]] = dict(zip(ACTIVATION_NAMES, _MODULES, strict=True))
@@ -28,8 +28,18 @@ ACTIVATIONS: dict[str, type[nn.Module]] = dict(zip(ACTIVATION_NAMES, _MODULES, s
 class ConvLayer(nn.Module):
     """Convolution, then BatchNorm and activation where wanted; keeps the size at stride 1."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int = 1, *, stride: int = 1, groups: int = 1, dilation: int = 1,
-                 norm: bool = True, act: str | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        dilation: int = 1,
+        norm: bool = True,
+        act: str | None = None,
+    ) -> None:
         super().__init__()
         padding = (kernel - 1) // 2 * dilation
         self.convolution = nn.Conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False)
@@ -38,7 +48,7 @@ class ConvLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.normalization(self.convolution(x))
-        return self.activation(x)  # type: ignore[no-any-return]
+        return self.activation(x)
 
 
 class Pointwise(nn.Module):
@@ -116,7 +126,7 @@ class SeparableSelfAttention(nn.Module):
         scores = self.attn_dropout(self.softmax_over_patches(query))  # (B, H, W, 1)
         context = self.by_patch(key * scores).sum((-4, -2), keepdim=True)  # (B, 1, p, 1, p*C)
         out = self.by_patch(F.relu(value)) * context  # (B, nh, p, nw, p*C)
-        return self.out_proj(out.reshape(x.shape))  # type: ignore[no-any-return]
+        return self.out_proj(out.reshape(x.shape))
 
     def by_patch(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, nh, p, nw, p*C): the patches lie on axes -4 and -2, the pixel within one on -3 and -1."""
@@ -142,7 +152,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.dropout(self.activation(self.conv1(x)))
-        return self.dropout(self.conv2(x))  # type: ignore[no-any-return]
+        return self.dropout(self.conv2(x))
 
 
 class TransformerLayer(nn.Module):
@@ -155,7 +165,7 @@ class TransformerLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.layernorm_before(x))
-        return x + self.ffn(self.layernorm_after(x))  # type: ignore[no-any-return]
+        return x + self.ffn(self.layernorm_after(x))
 
 
 class Transformer(nn.Module):
@@ -172,8 +182,9 @@ class Transformer(nn.Module):
 class MobileViTV2Layer(nn.Module):
     """Downsample, look around locally (convolution), then globally (transformer on the channels-last map)."""
 
-    def __init__(self, config: ModelConfig, c_in: int, c_out: int, channels: int, depth: int, *, stride: int,
-                 dilation: int) -> None:  # fmt: skip
+    def __init__(
+        self, config: ModelConfig, c_in: int, c_out: int, channels: int, depth: int, *, stride: int, dilation: int
+    ) -> None:
         super().__init__()
         self.patch = config.patch_size
         self.downsampling_layer = InvertedResidual(config, c_in, c_out, stride, dilation)
@@ -189,7 +200,7 @@ class MobileViTV2Layer(nn.Module):
         x = self.conv_1x1(self.conv_kxk(x))
         x = x.permute(0, 2, 3, 1)  # (B, C, H, W) -> (B, H, W, C)
         x = self.layernorm(self.transformer(x))
-        return self.conv_projection(x.permute(0, 3, 1, 2))  # type: ignore[no-any-return]
+        return self.conv_projection(x.permute(0, 3, 1, 2))
 
     def whole_patches(self, x: Tensor) -> Tensor:
         """Stretch a map that patches do not tile, as timm and Apple do (Hugging Face drops the last row and column)."""
@@ -207,13 +218,15 @@ class Encoder(nn.Module):
         d3, d4, d5 = config.n_attn_blocks
         # Output strides 8 and 16 keep the resolution and dilate instead, as DeepLab does (arXiv 1706.05587).
         (s4, r4), (s5, r5) = {32: ((2, 1), (2, 1)), 16: ((2, 1), (1, 1)), 8: ((1, 1), (1, 2))}[config.output_stride]
-        self.layer = nn.ModuleList([
-            MobileNetLayer(config, c0, c1, stride=1, depth=1),
-            MobileNetLayer(config, c1, c2, stride=2, depth=2),
-            MobileViTV2Layer(config, c2, c3, a3, d3, stride=2, dilation=1),
-            MobileViTV2Layer(config, c3, c4, a4, d4, stride=s4, dilation=r4),
-            MobileViTV2Layer(config, c4, c5, a5, d5, stride=s5, dilation=r5),
-        ])  # fmt: skip
+        self.layer = nn.ModuleList(
+            [
+                MobileNetLayer(config, c0, c1, stride=1, depth=1),
+                MobileNetLayer(config, c1, c2, stride=2, depth=2),
+                MobileViTV2Layer(config, c2, c3, a3, d3, stride=2, dilation=1),
+                MobileViTV2Layer(config, c3, c4, a4, d4, stride=s4, dilation=r4),
+                MobileViTV2Layer(config, c4, c5, a5, d5, stride=s5, dilation=r5),
+            ]
+        )
 
     def forward(self, x: Tensor) -> list[Tensor]:
         states = []
@@ -255,42 +268,4 @@ class MobileViTV2Classifier(nn.Module):
         self.classifier = nn.Linear(config.stage_channels[-1], config.num_labels)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        return self.classifier(self.dropout(self.mobilevitv2(pixel_values).pooler_output))  # type: ignore[no-any-return]
-
-
-@torch.no_grad()
-def initialise(model: MobileViTV2Classifier, seed: int) -> None:
-    """Seeded weights from which the network trains, and whose logits differ between images and between classes.
-
-    (Hugging Face's own initialisation gives logits of exactly 0.) Kaiming fan-out for convolutions, Xavier for the
-    transformer's 1x1 layers with those that write to the residual stream scaled by 0.1. The statistics of every
-    BatchNorm are those of smooth random pictures, as after training. The head has the standard deviation
-    ``initializer_range``, scaled by the spread of the features that reach it.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d) and module.bias is None:
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)
-        elif isinstance(module, nn.Conv2d) and module.bias is not None:  # Pointwise
-            gain = 0.1 if name.endswith(("out_proj.convolution", "conv2.convolution")) else 1.0
-            nn.init.xavier_uniform_(module.weight, gain=gain, generator=generator)
-            nn.init.zeros_(module.bias)
-    features = _settle_batch_norms(model.mobilevitv2, generator)
-    centre, spread = features.mean(0), features.std().clamp_min(1e-3)
-    nn.init.normal_(model.classifier.weight, std=model.config.initializer_range, generator=generator).div_(spread)
-    model.classifier.bias.copy_(-model.classifier.weight @ centre)
-
-
-def _settle_batch_norms(backbone: MobileViTV2, generator: torch.Generator) -> Tensor:
-    """Set every BatchNorm's statistics from one batch of smooth random pictures; returns their pooled features."""
-    norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
-    coarse = torch.rand((16, backbone.config.num_channels, 5, 5), generator=generator)
-    pictures = F.interpolate(coarse, size=128, mode="bicubic").clamp(0, 1)
-    backbone.eval()
-    for norm in norms:
-        norm.train().momentum = 1.0
-    pooled = backbone(pictures).last_hidden_state.mean((2, 3))
-    for norm in norms:
-        norm.momentum = 0.1
-        norm.eval().num_batches_tracked.zero_()  # type: ignore[union-attr]
-    return pooled
+        return self.classifier(self.dropout(self.mobilevitv2(pixel_values).pooler_output))

@@ -70,9 +70,21 @@ def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -
 ACTIVATION_NAMES = ("swish", "silu", "relu", "relu6", "gelu", "hardswish", "leaky_relu", "sigmoid", "tanh", "mish")
 
 # Written into every Hugging Face config.json, without influence on the numbers that the network computes.
-_BOOKKEEPING = frozenset(
-    "architectures model_type transformers_version torch_dtype dtype label2id _name_or_path name_or_path "
-    "_commit_hash return_dict use_cache output_hidden_states output_attentions auto_map".split()
+_BOOKKEEPING = (
+    "architectures",
+    "model_type",
+    "transformers_version",
+    "torch_dtype",
+    "dtype",
+    "label2id",
+    "_name_or_path",
+    "name_or_path",
+    "_commit_hash",
+    "return_dict",
+    "use_cache",
+    "output_hidden_states",
+    "output_attentions",
+    "auto_map",
 )
 # Generic Hugging Face fields that would change the network or its output, accepted at these values alone.
 _FIXED: Mapping[str, tuple[object, ...]] = {
@@ -119,8 +131,15 @@ class ModelConfig:
     labels: tuple[str, ...] = field(default_factory=lambda: _numbered(1000))
 
     def __post_init__(self) -> None:
-        positive = ("num_channels", "patch_size", "expand_ratio", "layer_norm_eps", "width_multiplier",
-                    "ffn_multiplier", "aspp_out_channels")  # fmt: skip
+        positive = (
+            "num_channels",
+            "patch_size",
+            "expand_ratio",
+            "layer_norm_eps",
+            "width_multiplier",
+            "ffn_multiplier",
+            "aspp_out_channels",
+        )
         for name in positive:
             _require(getattr(self, name) > 0, name, getattr(self, name), "a positive number")
         for name in ("classifier_dropout_prob", "attn_dropout", "ffn_dropout", "aspp_dropout_prob"):
@@ -147,8 +166,13 @@ class ModelConfig:
     def stage_channels(self) -> tuple[int, int, int, int, int]:
         """Output channels of the five encoder layers."""
         w = self.width_multiplier
-        return (make_divisible(64 * w, 16), make_divisible(128 * w), make_divisible(256 * w),
-                make_divisible(384 * w), make_divisible(512 * w))  # fmt: skip
+        return (
+            make_divisible(64 * w, 16),
+            make_divisible(128 * w),
+            make_divisible(256 * w),
+            make_divisible(384 * w),
+            make_divisible(512 * w),
+        )
 
     @property
     def attention_channels(self) -> tuple[int, ...]:

@@ -148,8 +148,11 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
     counter = ".num_batches_tracked"  # training bookkeeping; absent from some exports
     missing = [name for name in wanted if name not in tensors and not name.endswith(counter)]
     unexpected = [name for name in tensors if name not in wanted]
-    misshapen = [f"{n} is {_shape(tensors[n])}, expected {_shape(t)}"
-                 for n, t in wanted.items() if n in tensors and tensors[n].shape != t.shape]  # fmt: skip
+    misshapen = [
+        f"{n} is {_shape(tensors[n])}, expected {_shape(t)}"
+        for n, t in wanted.items()
+        if n in tensors and tensors[n].shape != t.shape
+    ]
     broken = [n for n in wanted if n in tensors and not torch.isfinite(tensors[n]).all()]
     problems = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen, "with NaN or Inf": broken}
     found = [f"{len(names)} {kind} ({_some(names)})" for kind, names in problems.items() if names]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,17 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvit2.errors import BundleError, MissingEngineError, UsageError
-from mvit2.manifest import TensorFacts
+from mvit2.manifest import Engine, TensorFacts
 
-__all__ = ["ENGINES", "Backend", "LiteRTBackend", "OnnxRuntimeBackend", "open_model"]
+__all__ = ["ENGINES", "Backend", "LiteRTBackend", "OnnxRuntimeBackend", "open_interpreter", "open_model"]
 
 Array = NDArray[Any]
+_greeted = False
 
 
 class Backend(Protocol):
     """A model opened on an engine: one input, one output; engine and precision are the file's business."""
 
-    engine: str
+    engine: Engine
     input: TensorFacts
     output: TensorFacts
 
@@ -30,7 +33,7 @@ class Backend(Protocol):
 
 
 class OnnxRuntimeBackend:
-    engine = "onnxruntime"
+    engine: Engine = "onnxruntime"
 
     def __init__(self, model: Path, threads: int | None = None) -> None:
         try:
@@ -44,8 +47,9 @@ class OnnxRuntimeBackend:
             self._session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises classes of its C++ bindings, without a common base
             raise _cannot_open(model, "ONNX Runtime", error) from None
-        self.input, self.output = (_onnx_facts(model, nodes) for nodes in
-                                   (self._session.get_inputs(), self._session.get_outputs()))  # fmt: skip
+        self.input, self.output = (
+            _onnx_facts(model, nodes) for nodes in (self._session.get_inputs(), self._session.get_outputs())
+        )
 
     def run(self, batch: Array) -> Array:
         return np.asarray(self._session.run([self.output.name], {self.input.name: batch})[0])
@@ -57,18 +61,10 @@ class OnnxRuntimeBackend:
 
 
 class LiteRTBackend:
-    engine = "litert"
+    engine: Engine = "litert"
 
     def __init__(self, model: Path, threads: int | None = None) -> None:
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError:
-            raise MissingEngineError("ai-edge-litert", "litert") from None
-        try:
-            self._interpreter = Interpreter(str(model), num_threads=threads)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise _cannot_open(model, "LiteRT", error) from None
+        self._interpreter = open_interpreter(model, num_threads=threads)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if (len(inputs), len(outputs)) != (1, 1):
             raise _not_ours(model, len(inputs), len(outputs))
@@ -85,6 +81,39 @@ ENGINES: Mapping[str, type[OnnxRuntimeBackend] | type[LiteRTBackend]] = {
     ".onnx": OnnxRuntimeBackend,
     ".tflite": LiteRTBackend,
 }
+
+
+def open_interpreter(model: Path, **options: Any) -> Any:
+    """LiteRT's Interpreter with its tensors allocated. Raises MissingEngineError, BundleError."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        raise MissingEngineError("ai-edge-litert", "litert") from None
+    try:
+        with _without_greeting():
+            interpreter = Interpreter(str(model), **options)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise _cannot_open(model, "LiteRT", error) from None
+    return interpreter
+
+
+@contextmanager
+def _without_greeting() -> Iterator[None]:
+    """Hide what LiteRT's C++ side prints on stderr once per process, when XNNPACK is first used."""
+    global _greeted
+    if _greeted:
+        yield
+        return
+    _greeted = True
+    saved, hidden = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(hidden, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(hidden)
 
 
 def open_model(model: Path, threads: int | None = None) -> Backend:

@@ -1,10 +1,8 @@
 """A bundle opened: pictures in, labels with scores out, on ONNX Runtime or LiteRT by the same lines.
 
-    from mvit2.runtime import open_bundle
-
-    classifier = open_bundle("mobilevitv2-0.5-demo20", artifact="model_float32.tflite")
-    for prediction in classifier.predict("cat.jpg", top_k=3):
-        print(f"{prediction.label:20} {prediction.score:.3f}")
+>>> classifier = open_bundle("mobilevitv2-0.5-demo20", artifact="model_float32.tflite")
+>>> for prediction in classifier.predict("coffee.jpg", top_k=3):
+...     print(f"{prediction.label:20} {prediction.score:.3f}")
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ class Classifier:
     @overload
     def predict(self, images: ImageSource, *, top_k: int = 5) -> list[Prediction]: ...
     @overload
-    def predict(self, images: Sequence[ImageSource], *, top_k: int = 5) -> list[list[Prediction]]: ...
+    def predict(self, images: list[Any] | tuple[Any, ...], *, top_k: int = 5) -> list[list[Prediction]]: ...
     def predict(self, images: Any, *, top_k: int = 5) -> Any:
         """The best ``top_k`` classes, best first: a list for one image, a list of lists for a list of images.
 

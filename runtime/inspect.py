@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mvit2.errors import BundleError, MissingEngineError
 from mvit2.manifest import GraphFacts
+
+from .backend import open_interpreter
 
 __all__ = ["inspect_tflite"]
 
@@ -20,18 +21,10 @@ def inspect_tflite(model: Path) -> GraphFacts:
 
     Raises MissingEngineError without LiteRT, BundleError for a file that it cannot open.
     """
-    try:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-    except ImportError:
-        raise MissingEngineError("ai-edge-litert", "litert") from None
-    try:
-        plain = Interpreter(
-            str(model), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        )
-        delegated = Interpreter(str(model), num_threads=1)
-        delegated.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise BundleError(f"{model}: LiteRT cannot open it ({' '.join(str(error).split())[:200]}).") from None
+    delegated = open_interpreter(model, num_threads=1)
+    from ai_edge_litert.interpreter import OpResolverType
+
+    plain = open_interpreter(model, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     ops: list[Op] = plain._get_ops_details()
     tensors = {t["index"]: t for t in plain.get_tensor_details()}
     shapes = {index: tuple(map(int, t["shape"])) for index, t in tensors.items()}

@@ -1,0 +1,259 @@
+"""The command line. Heavy libraries are imported by the command that needs them, after its arguments were read."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+import mvit2
+from mvit2.errors import CheckFailed, Mvit2Error, UsageError
+
+from .console import Screen, human_bytes
+
+__all__ = ["main", "main_export"]
+
+_HELP = "MobileViTV2 checkpoints to verified ONNX and TFLite bundles for Android and iOS."
+app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False)
+export_app = typer.Typer(add_completion=False)
+_screen = Screen()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mvit2 {mvit2.__version__}")
+        raise typer.Exit()
+
+
+Opt = typer.Option
+Quiet = Annotated[bool, Opt("--quiet", "-q", help="Print warnings and errors only.")]
+Json = Annotated[bool, Opt("--json", help="Print one JSON object on stdout, for machines.")]
+Version = Annotated[bool, Opt("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")]
+Threads = Annotated[int | None, Opt(metavar="N", help="Threads of one inference; default: the engine's choice.")]
+
+_WIDTHS = "0.5 0.75 1.0 1.25 1.5 1.75 2.0; default: the checkpoint's, or 1.0."
+Variant = Annotated[str | None, Opt(metavar="WIDTH", help=_WIDTHS)]
+Weights = Annotated[str, Opt(metavar="WEIGHTS", help="auto, demo, untrained, a hub id, a file or a folder.")]
+Formats = Annotated[list[str] | None, Opt("--format", "-f", metavar="FORMAT", help="onnx, tflite or all; repeatable.")]
+Output = Annotated[Path, Opt("--output", "-o", metavar="FOLDER", help="Where the bundle's folder is made.")]
+Overwrite = Annotated[bool, Opt("--overwrite", help="Replace the bundle that is there.")]
+ImageSize = Annotated[str | None, Opt(metavar="N|HxW", help="Pixels, multiples of 32; default: the checkpoint's.")]
+Io = Annotated[str, Opt(metavar="IO", help="image: uint8 RGB in, probabilities out; tensor: the bare network.")]
+Opset = Annotated[int, Opt(metavar="N", help="ONNX opset, 13 to 20.")]
+DynamicBatch = Annotated[bool, Opt("--dynamic-batch", help="Leave the batch open (ONNX only).")]
+Labels = Annotated[Path | None, Opt(metavar="FILE", help="Text file with one class name a line.")]
+
+Bundle = Annotated[Path, typer.Argument(help="Folder made by mvit2-export.")]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, WebP or BMP.")]
+TopK = Annotated[int, Opt(metavar="K", help="How many classes to show.")]
+ArtifactFile = Annotated[str | None, Opt("--artifact", metavar="FILE", help="One model file: model_float16.tflite")]
+
+
+@app.callback()
+def _root(version: Version = False) -> None:
+    pass
+
+
+@export_app.command(help="Export a checkpoint to a bundle: model files, labels, golden vectors, manifest.")
+@app.command("export", help="Export a checkpoint to a bundle (the same as mvit2-export).")
+def export(
+    variant: Variant = None,
+    weights: Weights = "auto",
+    format: Formats = None,
+    output: Output = Path(),
+    overwrite: Overwrite = False,
+    image_size: ImageSize = None,
+    io: Io = "image",
+    opset: Opset = 18,
+    dynamic_batch: DynamicBatch = False,
+    labels: Labels = None,
+    quiet: Quiet = False,
+    json: Json = False,
+    version: Version = False,
+) -> None:
+    _configure(quiet, json)
+    from .request import ExportRequest, parse_formats, parse_image_size, parse_io
+
+    request = ExportRequest(
+        weights=weights,
+        variant=variant,
+        formats=parse_formats(format or ["all"]),
+        output=output,
+        overwrite=overwrite,
+        image_size=parse_image_size(image_size),
+        opset=opset,
+        io=parse_io(io),
+        dynamic_batch=dynamic_batch,
+        labels=labels,
+    )
+    from .pipeline import export as run_export
+
+    result = run_export(request, _screen)
+    bundle, manifest = _shown(result.bundle), result.manifest
+    _screen.differences(manifest.parity)
+    rows = [(f"{bundle}/{a.file.path}", human_bytes(a.file.bytes)) for a in manifest.artifacts]
+    rows.append((f"{bundle}/ labels, golden vectors, manifest", human_bytes(sum(f.bytes for f in manifest.files))))
+    _screen.table("written", ("file", "size"), rows)
+    _screen.result(f"next: mvit2 predict {bundle} PHOTO.jpg   or   mvit2 check {bundle}")
+    _screen.json({"bundle": str(result.bundle), "warnings": _screen.warnings, "manifest": asdict(manifest)})
+
+
+@app.command(help="Classify pictures with a bundle, on every artifact whose engine is installed.")
+def predict(
+    bundle: Bundle,
+    images: Images,
+    top_k: TopK = 5,
+    artifact: ArtifactFile = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    _configure(quiet, json)
+    if top_k < 1:
+        raise UsageError(f"--top-k is {top_k}, accepted: 1 or more.")
+    from mvit2.manifest import read_manifest
+    from mvit2.runtime import open_bundle
+
+    names = [artifact] if artifact else [a.file.path for a in read_manifest(bundle).artifacts]
+    found: dict[str, Any] = {}
+    for name in names:
+        with _engine_may_be_missing(name, only=len(names) == 1):
+            classifier = open_bundle(bundle, name, threads=threads)
+            found[name] = classifier.predict(images, top_k=top_k)
+    if not found:
+        raise Mvit2Error("no artifact could run here; install an engine: pip install 'mvit2[ort]' or 'mvit2[litert]'.")
+    for i, image in enumerate(images):
+        rows = [(p.label, f"{p.score:.4f}", name) for name, results in found.items() for p in results[i]]
+        _screen.table(str(image), ("label", "score", "artifact"), rows)
+    _screen.json(
+        {
+            name: {str(image): [asdict(p) for p in result] for image, result in zip(images, results, strict=True)}
+            for name, results in found.items()
+        }
+    )
+
+
+@app.command(help="Check a bundle on this machine: hashes, and its models against the recorded answers of torch.")
+def check(
+    bundle: Bundle,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    _configure(quiet, json)
+    from mvit2.runtime import check_bundle
+
+    report = check_bundle(bundle, threads)
+    for file, reason in report.skipped:
+        _screen.warn(f"{file} was not checked: {reason}")
+    _screen.json({"passed": report.passed, **asdict(report)})
+    if not report.differences:
+        raise Mvit2Error("nothing was checked: no engine is installed.")
+    if not report.passed:
+        raise CheckFailed(f"{bundle} differs from the torch model that it was made from.", report.differences)
+    _screen.differences(report.differences)
+    _screen.result(f"{bundle} is intact and computes what torch computed. next: mvit2 predict {bundle} PHOTO.jpg")
+
+
+@app.command(help="Say what a bundle or a model file is.")
+def info(
+    path: Annotated[Path, typer.Argument(metavar="BUNDLE|FILE", help="A bundle's folder, a .onnx or a .tflite file.")],
+    json: Json = False,
+) -> None:
+    _configure(False, json)
+    from .info import describe_bundle, describe_model
+
+    tables, content = describe_bundle(path) if path.is_dir() or not path.suffix else describe_model(path)
+    for title, columns, rows in tables:
+        _screen.table(title, columns, rows)
+    _screen.json(content)
+    _screen.result(f"next: mvit2 check {path}" if path.is_dir() else "next: mvit2 info BUNDLE")
+
+
+class _engine_may_be_missing:
+    """Turn a missing engine into a warning, unless it was the only artifact asked for."""
+
+    def __init__(self, artifact: str, only: bool) -> None:
+        self.artifact, self.only = artifact, only
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        from mvit2.errors import MissingEngineError
+
+        if isinstance(error, MissingEngineError) and not self.only:
+            _screen.warn(f"{self.artifact} was left out: {error}")
+            return True
+        return False
+
+
+def _shown(path: Path) -> Path:
+    """Relative to the current folder where that is shorter."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def _configure(quiet: bool, as_json: bool) -> None:
+    global _screen
+    _screen = Screen(quiet=quiet, as_json=as_json)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)  # unwinds the stack, so that half-written folders vanish
+
+
+def _run(application: typer.Typer, name: str) -> int:
+    """Run the command; every foreseeable failure becomes one line on stderr and an exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = application(prog_name=name, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except CheckFailed as error:
+        _screen.differences(error.differences, failed=True) if error.differences else None
+        return _fail(str(error), error.exit_code)
+    except Mvit2Error as error:
+        return _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _fail(f"{error.format_message()} See --help.", 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was left behind.", 130)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+    except MemoryError:
+        return _fail("out of memory; close other programs, or choose a smaller --variant or --image-size.", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    _screen.error(" ".join(message.split()))
+    return code
+
+
+def _exit(run: Callable[[], int]) -> None:
+    try:
+        code = run()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stdout = None
+        code = 0
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """``mvit2``"""
+    _exit(lambda: _run(app, "mvit2"))
+
+
+def main_export() -> None:
+    """``mvit2-export``, which is ``mvit2 export``"""
+    _exit(lambda: _run(export_app, "mvit2-export"))

@@ -1,0 +1,98 @@
+"""What a person sees: steps with their seconds, warnings, tables. Silent where nobody watches."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mvit2.manifest import Difference
+
+__all__ = ["Screen", "human_bytes"]
+
+
+class Screen:
+    """Results go to stdout; progress, warnings and errors to stderr.
+
+    Progress shows on a terminal only. Warnings show always, also with ``quiet``.
+    """
+
+    def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
+        self.out = Console(soft_wrap=True, highlight=False)
+        self.err = Console(soft_wrap=True, highlight=False, stderr=True)
+        self.quiet, self.as_json = quiet, as_json
+        self.warnings: list[str] = []
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        if self.quiet or not self.err.is_terminal:
+            yield
+            return
+        start = time.perf_counter()
+        with self.err.status(escape(title)):
+            yield
+        self.err.print(f"[green]✓[/] {escape(title)} [dim]{time.perf_counter() - start:.1f} s[/]")
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+        self.err.print(f"[bold black on yellow] WARNING [/] {escape(message)}")
+
+    def error(self, message: str) -> None:
+        if self.as_json:
+            print(json.dumps({"error": message}))
+        self.err.print(f"[bold red]error:[/] {escape(message)}")
+
+    def result(self, text: str) -> None:
+        """A line for people: not with --quiet or --json."""
+        if not self.quiet and not self.as_json:
+            self.out.print(escape(text))
+
+    def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+        if self.quiet or self.as_json:
+            return
+        self.out.print(_table(title, columns, rows))
+
+    def differences(self, differences: Iterable[Difference], *, failed: bool = False) -> None:
+        """The parity table; where it is the reason of a failure it goes to stderr, and is never suppressed."""
+        columns = ("stage", "max |Δ p|", "max |Δ log p|", "accepted", "same top-1", "")
+        table = _table("compared with the torch model", columns, (_difference_row(d) for d in differences))
+        if failed:
+            self.err.print(table)
+        elif not self.quiet and not self.as_json:
+            self.out.print(table)
+
+    def json(self, content: object) -> None:
+        if self.as_json:
+            print(json.dumps(content, ensure_ascii=False))
+
+
+def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table
+
+
+def _difference_row(d: Difference) -> tuple[str, ...]:
+    if not d.finite:
+        return d.stage, "-", "NaN or Inf", f"{d.tolerance:.0e}", "-", "FAILED"
+    verdict = "ok" if d.passed else "FAILED"
+    return (
+        d.stage,
+        f"{d.max_probability:.1e}",
+        f"{d.max_log_probability:.1e}",
+        f"{d.tolerance:.0e}",
+        f"{d.top1_agreement:.0%}",
+        verdict,
+    )
+
+
+def human_bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

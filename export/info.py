@@ -1,0 +1,95 @@
+"""``mvit2 info``: tables for people and one object for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mvit2.manifest import GraphFacts, TensorFacts, read_manifest, sha256_of
+from mvit2.runtime.backend import OnnxRuntimeBackend, open_model
+from mvit2.runtime.inspect import inspect_tflite
+
+from .console import human_bytes
+
+__all__ = ["Table", "describe_bundle", "describe_model"]
+
+Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]  # title, columns, rows
+
+
+def describe_bundle(path: Path) -> tuple[list[Table], dict[str, Any]]:
+    """Raises BundleError."""
+    manifest = read_manifest(path)
+    spec = manifest.preprocess
+    resize = f"shortest edge {spec.resize_shortest}" if spec.resize_shortest else f"to {spec.resize_exact}"
+    about = [
+        ("variant", f"{manifest.variant}, {manifest.classes} classes"),
+        ("weights", f"{manifest.weights.name} from {manifest.weights.origin}, sha256 {manifest.weights.sha256[:16]}"),
+        (
+            "preprocessing",
+            f"{spec.resample} {resize}, centre crop {spec.image_size[0]}x{spec.image_size[1]}, "
+            f"trained in {spec.channel_order}",
+        ),
+        ("input, output", "uint8 RGB image -> probabilities" if manifest.io == "image" else "float32 NCHW -> logits"),
+        ("made with", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
+    ]
+    rows = [
+        (
+            a.file.path,
+            human_bytes(a.file.bytes),
+            a.engine,
+            _tensor(a.input),
+            _tensor(a.output),
+            _xnnpack(a.graph),
+            f"{a.parity.max_log_probability:.1e}",
+        )
+        for a in manifest.artifacts
+    ]
+    columns = ("artifact", "size", "engine", "input", "output", "XNNPACK", "max |Δ log p|")
+    return [(manifest.name, ("", ""), about), ("artifacts", columns, rows)], asdict(manifest)
+
+
+def describe_model(path: Path) -> tuple[list[Table], dict[str, Any]]:
+    """A single model file. Raises BundleError, UsageError."""
+    backend = open_model(path)
+    content: dict[str, Any] = {
+        "file": path.name,
+        "bytes": path.stat().st_size,
+        "sha256": sha256_of(path),
+        "engine": backend.engine,
+        "input": asdict(backend.input),
+        "output": asdict(backend.output),
+    }
+    about = [
+        ("size", human_bytes(content["bytes"])),
+        ("sha256", content["sha256"]),
+        ("engine", backend.engine),
+        ("input", _tensor(backend.input)),
+        ("output", _tensor(backend.output)),
+    ]
+    if isinstance(backend, OnnxRuntimeBackend):
+        content["metadata"] = dict(backend.metadata)
+        about += [(key, value if len(value) < 200 else value[:200] + " ...") for key, value in backend.metadata.items()]
+        return [(path.name, ("", ""), about)], content
+    graph = inspect_tflite(path)
+    content["graph"] = asdict(graph)
+    about += [
+        ("XNNPACK", _xnnpack(graph)),
+        ("largest rank", str(graph.max_rank)),
+        ("Flex or custom", ", ".join(graph.flex_or_custom) or "none"),
+    ]
+    operators = [(name, str(count)) for name, count in graph.operators.items()]
+    return [(path.name, ("", ""), about), ("operators", ("type", "count"), operators)], content
+
+
+def _tensor(facts: TensorFacts) -> str:
+    return f"{facts.name}: {facts.dtype} [{', '.join('?' if d is None else str(d) for d in facts.shape)}]"
+
+
+def _xnnpack(graph: GraphFacts) -> str:
+    if graph.xnnpack_partitions is None or graph.not_delegated is None:
+        return "-"
+    total = sum(graph.operators.values())
+    outside = f" (all but {', '.join(graph.not_delegated)})" if graph.not_delegated else ""
+    return f"{total - len(graph.not_delegated)} of {total} operators in {graph.xnnpack_partitions} partition{outside}"

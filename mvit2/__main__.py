@@ -1,0 +1,28 @@
+"""``mvit2`` and ``mvit2-export``; also ``python -m mvit2``."""
+
+from __future__ import annotations
+
+import sys
+
+
+def _start(name: str) -> None:
+    try:
+        from mvit2.export import cli
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        print(f"error: the command line needs {error.name}; install it with: pip install 'mvit2[cli]'", file=sys.stderr)
+        raise SystemExit(1) from None
+    getattr(cli, name)()
+
+
+def main() -> None:
+    _start("main")
+
+
+def main_export() -> None:
+    _start("main_export")
+
+
+if __name__ == "__main__":
+    main()
