@@ -60,11 +60,14 @@ class Classifier:
 
 
 def scores_of(backend: Backend, io: IO, spec: PreprocessSpec, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Run an artifact on uint8 RGB [N, H, W, 3], one image at a time -> softmax probabilities float32 [N, classes]."""
-    if io == "image":
-        return np.concatenate([backend.run(image[None]) for image in pixels]).astype(np.float32, copy=False)
-    logits = np.concatenate([backend.run(to_pixel_values(image[None], spec)) for image in pixels])
-    return np.exp(log_softmax(logits)).astype(np.float32)
+    """Run an artifact on uint8 RGB [N, H, W, 3] -> softmax probabilities float32 [N, classes].
+
+    One image at a time, or all of them at once where the model's batch is open.
+    """
+    inputs = pixels if io == "image" else to_pixel_values(pixels, spec)
+    batches = [inputs] if backend.input.shape[0] is None else [image[None] for image in inputs]
+    outputs = np.concatenate([backend.run(batch) for batch in batches])
+    return (outputs if io == "image" else np.exp(log_softmax(outputs))).astype(np.float32, copy=False)
 
 
 def open_bundle(path: str | Path, artifact: str | None = None, *, threads: int | None = None) -> Classifier:

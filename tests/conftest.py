@@ -1,0 +1,46 @@
+"""What several rooms' tests share. Nothing here or elsewhere in the tests needs a network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+
+
+def run_mvit2(
+    *arguments: object, env: dict[str, str] | None = None, **options: object
+) -> subprocess.CompletedProcess[str]:
+    """The real command in a process of its own: exit code, stdout, stderr."""
+    command = [sys.executable, "-m", "mvit2", *map(str, arguments)]
+    environment = {**os.environ, **OFFLINE, "COLUMNS": "200", **(env or {})}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, **options)  # type: ignore[call-overload]
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    return run_mvit2
+
+
+@pytest.fixture(scope="session")
+def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled checkpoint exported to every format by the real command, once a session. Copy it to change it."""
+    parent = tmp_path_factory.mktemp("bundles")
+    done = run_mvit2("export", "--weights", "demo", "--variant", "0.5", "--output", parent)
+    assert done.returncode == 0, done.stderr
+    return parent / "mobilevitv2-0.5-demo20"
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The freely licensed photographs that come with the package."""
+    import mvit2
+
+    return Path(mvit2.__file__).parent / "photos"
