@@ -21,7 +21,7 @@ def run_mvit2(
     """The real command in a process of its own: exit code, stdout, stderr."""
     command = [sys.executable, "-m", "mvit2", *map(str, arguments)]
     environment = {**os.environ, **OFFLINE, "COLUMNS": "200", **(env or {})}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, **options)  # type: ignore[call-overload]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
 @pytest.fixture(scope="session")
