@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import onnx
 
@@ -46,7 +47,21 @@ def to_tflite(model: onnx.ModelProto, scratch: Path) -> Mapping[Precision, Path]
     files = {precision: work / "out" / f"model_{precision}.tflite" for precision in PRECISIONS}
     if status != 0 or not all(file.is_file() for file in files.values()):
         raise ConversionError(_failure(status, log))
+    for file in files.values():
+        _name_output(file, model.graph.output[0].name)
     return files
+
+
+def _name_output(file: Path, name: str) -> None:
+    """Give the output its name of the ONNX model back; TensorFlow calls it Identity."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+    graph = model.subgraphs[0]
+    graph.tensors[graph.outputs[0]].name = name
+    builder = flatbuffers.Builder(file.stat().st_size)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    file.write_bytes(builder.Output())
 
 
 def _run(command: list[str], work: Path, log: Path) -> int:

@@ -1,0 +1,41 @@
+# make demo: export the bundled checkpoint and classify a photograph.   make test: everything that CI checks.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+DEMO := build/demo/mobilevitv2-0.5-demo20
+
+.PHONY: demo test lint types clean
+
+demo: $(VENV)/export.installed
+	$(BIN)/mvit2-export --variant 0.5 --weights demo --output build/demo --overwrite
+	$(BIN)/mvit2 predict $(DEMO) mvit2/photos/coffee.jpg --top-k 3
+
+test: lint types
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/test.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy reads folders, not setuptools' mapping: lay the package out by links as it is installed.
+types: $(VENV)/test.installed
+	rm -rf build/types && mkdir -p build/types/mvit2
+	ln -s $(addprefix $(CURDIR)/,$(wildcard mvit2/*)) $(CURDIR)/export $(CURDIR)/quantize $(CURDIR)/runtime build/types/mvit2/
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/export.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable '.[export]'
+	touch $@
+
+# timm is an oracle of the tests; it asks for torchvision, which nothing here uses, so it comes without what it asks for.
+$(VENV)/test.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable '.[test]'
+	$(INSTALL) --no-deps timm
+	touch $@ $(VENV)/export.installed
+
+clean:
+	rm -rf build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache
