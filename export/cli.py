@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -14,6 +13,7 @@ import typer
 
 import mvit2
 from mvit2.errors import CheckFailed, Mvit2Error, UsageError
+from mvit2.manifest import Difference
 
 from .console import Screen, human_bytes
 
@@ -31,11 +31,20 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit()
 
 
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a whole number.") from None
+
+
 Opt = typer.Option
 Quiet = Annotated[bool, Opt("--quiet", "-q", help="Print warnings and errors only.")]
 Json = Annotated[bool, Opt("--json", help="Print one JSON object on stdout, for machines.")]
 Version = Annotated[bool, Opt("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")]
-Threads = Annotated[int | None, Opt(metavar="N", help="Threads of one inference; default: the engine's choice.")]
+Threads = Annotated[
+    int | None, Opt(metavar="N", parser=_whole_number, help="Threads of one inference; default: the engine's choice.")
+]
 
 _WIDTHS = "0.5 0.75 1.0 1.25 1.5 1.75 2.0; default: the checkpoint's, or 1.0."
 Variant = Annotated[str | None, Opt(metavar="WIDTH", help=_WIDTHS)]
@@ -45,13 +54,13 @@ Output = Annotated[Path, Opt("--output", "-o", metavar="FOLDER", help="Where the
 Overwrite = Annotated[bool, Opt("--overwrite", help="Replace the bundle that is there.")]
 ImageSize = Annotated[str | None, Opt(metavar="N|HxW", help="Pixels, multiples of 32; default: the checkpoint's.")]
 Io = Annotated[str, Opt(metavar="IO", help="image: uint8 RGB in, probabilities out; tensor: the bare network.")]
-Opset = Annotated[int, Opt(metavar="N", help="ONNX opset, 13 to 20.")]
+Opset = Annotated[int, Opt(metavar="N", parser=_whole_number, help="ONNX opset, 13 to 20.")]
 DynamicBatch = Annotated[bool, Opt("--dynamic-batch", help="Leave the batch open (ONNX only).")]
 Labels = Annotated[Path | None, Opt(metavar="FILE", help="Text file with one class name a line.")]
 
-Bundle = Annotated[Path, typer.Argument(help="Folder made by mvit2-export.")]
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, WebP or BMP.")]
-TopK = Annotated[int, Opt(metavar="K", help="How many classes to show.")]
+TopK = Annotated[int, Opt(metavar="K", parser=_whole_number, help="How many classes to show.")]
 ArtifactFile = Annotated[str | None, Opt("--artifact", metavar="FILE", help="One model file: model_float16.tflite")]
 
 
@@ -129,8 +138,10 @@ def predict(
     if not found:
         raise Mvit2Error("no artifact could run here; install an engine: pip install 'mvit2[ort]' or 'mvit2[litert]'.")
     for i, image in enumerate(images):
-        rows = [(p.label, f"{p.score:.4f}", name) for name, results in found.items() for p in results[i]]
-        _screen.table(str(image), ("label", "score", "artifact"), rows)
+        scores = {name: {p.index: f"{p.score:.4f}" for p in results[i]} for name, results in found.items()}
+        labels = {p.index: p.label for results in found.values() for p in results[i]}
+        rows = [(label, *(column.get(index, "-") for column in scores.values())) for index, label in labels.items()]
+        _screen.table(str(image), ("label", *scores), rows)
     _screen.json(
         {
             name: {str(image): [asdict(p) for p in result] for image, result in zip(images, results, strict=True)}
@@ -152,11 +163,15 @@ def check(
     report = check_bundle(bundle, threads)
     for file, reason in report.skipped:
         _screen.warn(f"{file} was not checked: {reason}")
-    _screen.json({"passed": report.passed, **asdict(report)})
     if not report.differences:
-        raise Mvit2Error("nothing was checked: no engine is installed.")
+        raise Mvit2Error("nothing was checked: no engine is installed: pip install 'mvit2[ort]' or 'mvit2[litert]'.")
     if not report.passed:
-        raise CheckFailed(f"{bundle} differs from the torch model that it was made from.", report.differences)
+        raise CheckFailed(
+            f"{bundle} differs from the torch model that it was made from; do not ship it. Export it again, "
+            "or report this machine and its engine's version.",
+            report.differences,
+        )
+    _screen.json({"passed": True, **asdict(report)})
     _screen.differences(report.differences)
     _screen.result(f"{bundle} is intact and computes what torch computed. next: mvit2 predict {bundle} PHOTO.jpg")
 
@@ -169,7 +184,7 @@ def info(
     _configure(False, json)
     from .info import describe_bundle, describe_model
 
-    tables, content = describe_bundle(path) if path.is_dir() or not path.suffix else describe_model(path)
+    tables, content = describe_model(path) if path.is_file() else describe_bundle(path)
     for title, columns, rows in tables:
         _screen.table(title, columns, rows)
     _screen.json(content)
@@ -207,53 +222,77 @@ def _configure(quiet: bool, as_json: bool) -> None:
     _screen = Screen(quiet=quiet, as_json=as_json)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)  # unwinds the stack, so that half-written folders vanish
+class _Interrupted(BaseException):
+    """Ctrl-C, SIGTERM or a closed terminal: unwinds the stack, so that half-written folders and subprocesses vanish.
+
+    No KeyboardInterrupt, because typer swallows that one.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+_INTERRUPTS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    for each in _INTERRUPTS:
+        signal.signal(each, signal.SIG_IGN)  # a second one would interrupt the clean-up
+    raise _Interrupted(number)
 
 
 def _run(application: typer.Typer, name: str) -> int:
     """Run the command; every foreseeable failure becomes one line on stderr and an exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    _configure(False, "--json" in sys.argv)  # for errors in the arguments themselves
+    for each in _INTERRUPTS:
+        if signal.getsignal(each) is not signal.SIG_IGN:  # nohup
+            signal.signal(each, _interrupt)
     try:
         code = application(prog_name=name, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except CheckFailed as error:
-        _screen.differences(error.differences, failed=True) if error.differences else None
-        return _fail(str(error), error.exit_code)
+        return _fail(str(error), error.exit_code, error.differences)
     except Mvit2Error as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        return _fail(f"{error.format_message()} See --help.", 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was left behind.", 130)
-    except BrokenPipeError:
-        raise
+        return _refuse(error.format_message())
+    except _Interrupted as error:
+        return _fail(
+            f"interrupted by {signal.Signals(error.number).name}; no unfinished files are left.", 128 + error.number
+        )
     except OSError as error:
-        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+        return _fail(": ".join(filter(None, (error.filename, error.strerror or str(error)))), 1)
     except MemoryError:
         return _fail("out of memory; close other programs, or choose a smaller --variant or --image-size.", 1)
 
 
-def _fail(message: str, code: int) -> int:
-    _screen.error(" ".join(message.split()))
+def _refuse(message: str) -> int:
+    """Wrong usage; without a message the command was given nothing at all and has printed its help."""
+    return _fail(f"{message.rstrip('. ')}. See --help.", 2) if message else 2
+
+
+def _fail(message: str, code: int, differences: tuple[Difference, ...] = ()) -> int:
+    if differences:
+        _screen.differences(differences, failed=True)
+    _screen.error(" ".join(message.split()), differences)
     return code
 
 
-def _exit(run: Callable[[], int]) -> None:
+def _exit(code: int) -> None:
     try:
-        code = run()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as head, has seen enough
+        print(end="", flush=True)
+    except OSError:  # the reader, such as head, has seen enough; or the disk is full
         sys.stdout = None
-        code = 0
+        code = code or 1
     raise SystemExit(code)
 
 
 def main() -> None:
     """``mvit2``"""
-    _exit(lambda: _run(app, "mvit2"))
+    _exit(_run(app, "mvit2"))
 
 
 def main_export() -> None:
     """``mvit2-export``, which is ``mvit2 export``"""
-    _exit(lambda: _run(export_app, "mvit2-export"))
+    _exit(_run(export_app, "mvit2-export"))

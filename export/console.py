@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from io import TextIOWrapper
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,6 +19,8 @@ from mvit2.manifest import Difference
 
 __all__ = ["Screen", "human_bytes"]
 
+_NO_EDGE = 10_000  # columns of a file or a pipe: nothing is folded there
+
 
 class Screen:
     """Results go to stdout; progress, warnings and errors to stderr.
@@ -23,8 +29,7 @@ class Screen:
     """
 
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
-        self.out = Console(soft_wrap=True, highlight=False)
-        self.err = Console(soft_wrap=True, highlight=False, stderr=True)
+        self.out, self.err = _console(stderr=False), _console(stderr=True)
         self.quiet, self.as_json = quiet, as_json
         self.warnings: list[str] = []
 
@@ -42,9 +47,9 @@ class Screen:
         self.warnings.append(message)
         self.err.print(f"[bold black on yellow] WARNING [/] {escape(message)}")
 
-    def error(self, message: str) -> None:
-        if self.as_json:
-            print(json.dumps({"error": message}))
+    def error(self, message: str, differences: Iterable[Difference] = ()) -> None:
+        with suppress(OSError):  # a full disk behind stdout may be the very error
+            self.json({"error": message, "differences": [asdict(d) for d in differences]})
         self.err.print(f"[bold red]error:[/] {escape(message)}")
 
     def result(self, text: str) -> None:
@@ -68,7 +73,17 @@ class Screen:
 
     def json(self, content: object) -> None:
         if self.as_json:
-            print(json.dumps(content, ensure_ascii=False))
+            self.out.out(json.dumps(content), highlight=False)
+
+
+def _console(stderr: bool) -> Console:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where Δ, a label or a file's name has no encoding
+    console = Console(soft_wrap=True, highlight=False, emoji=False, stderr=stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _NO_EDGE
+    return console
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:

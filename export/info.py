@@ -31,22 +31,14 @@ def describe_bundle(path: Path) -> tuple[list[Table], dict[str, Any]]:
             f"{spec.resample} {resize}, centre crop {spec.image_size[0]}x{spec.image_size[1]}, "
             f"trained in {spec.channel_order}",
         ),
-        ("input, output", "uint8 RGB image -> probabilities" if manifest.io == "image" else "float32 NCHW -> logits"),
+        ("input, output", f"{_tensor(manifest.artifacts[0].input)} -> {_tensor(manifest.artifacts[0].output)}"),
         ("made with", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
     ]
     rows = [
-        (
-            a.file.path,
-            human_bytes(a.file.bytes),
-            a.engine,
-            _tensor(a.input),
-            _tensor(a.output),
-            _xnnpack(a.graph),
-            f"{a.parity.max_log_probability:.1e}",
-        )
+        (a.file.path, human_bytes(a.file.bytes), f"{a.parity.max_log_probability:.1e}", _xnnpack(a.graph))
         for a in manifest.artifacts
     ]
-    columns = ("artifact", "size", "engine", "input", "output", "XNNPACK", "max |Δ log p|")
+    columns = ("artifact", "size", "max |Δ log p|", "on LiteRT, XNNPACK runs")
     return [(manifest.name, ("", ""), about), ("artifacts", columns, rows)], asdict(manifest)
 
 
@@ -92,4 +84,4 @@ def _xnnpack(graph: GraphFacts) -> str:
         return "-"
     total = sum(graph.operators.values())
     outside = f" (all but {', '.join(graph.not_delegated)})" if graph.not_delegated else ""
-    return f"{total - len(graph.not_delegated)} of {total} operators in {graph.xnnpack_partitions} partition{outside}"
+    return f"{total - len(graph.not_delegated)} of {total} operators in {graph.xnnpack_partitions} part(s){outside}"

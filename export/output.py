@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -42,29 +42,33 @@ def under_construction(target: Path) -> Iterator[Path]:
 
     Raises OutputError when the disk is full or refuses.
     """
+    building = _hidden(target)
     try:
-        building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
+            building.mkdir()
             yield building
-            building.chmod(0o755)
             _swap(building, target)
         finally:
             shutil.rmtree(building, ignore_errors=True)
     except OSError as error:
-        raise OutputError(f"writing {target} failed: {error.strerror or error}. Nothing was changed.") from None
+        where = error.filename or f"{target}, or temporary files in {tempfile.gettempdir()},"
+        reason = error.strerror or error
+        raise OutputError(f"writing {where} failed: {reason}. {target} is as it was before.") from None
 
 
 def _swap(building: Path, target: Path) -> None:
-    if not target.exists():
-        building.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    """Whatever interrupts this, ``target`` is the old bundle or the new one, whole."""
+    old = _hidden(target)
     try:
-        os.replace(target, old)  # an empty folder is replaced by a rename
-        try:
-            building.rename(target)
-        except BaseException:
-            os.replace(old, target)
-            raise
+        if target.exists():
+            target.rename(old)
+        building.rename(target)
     finally:
+        if not target.exists() and old.exists():
+            old.rename(target)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _hidden(target: Path) -> Path:
+    """A new name beside ``target``, on the same disk."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}")

@@ -1,4 +1,4 @@
-"""Simplified ONNX -> TFLite (float32 and float16) by onnx2tf, in a process of its own.
+"""Simplified ONNX -> TFLite by onnx2tf, in a process of its own; float16 is derived from its float32.
 
 The process keeps tensorflow's memory, chatter and crashes out of ours; its output goes to a log file that every
 error names. It works in a scratch folder and without network.
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -21,9 +22,9 @@ import onnx
 from mvit2.errors import ConversionError
 from mvit2.manifest import Precision
 
-__all__ = ["PRECISIONS", "to_tflite"]
+from .float16 import to_float16
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
+__all__ = ["to_tflite"]
 
 _TIMEOUT_SECONDS = 1800
 # onnx2tf downloads a file of this name at every conversion unless it stands in the working directory.
@@ -39,27 +40,34 @@ def to_tflite(model: onnx.ModelProto, scratch: Path) -> Mapping[Precision, Path]
     np.save(work / _SAMPLES, np.zeros(_SAMPLES_SHAPE, np.float32))
     onnx.save(model, work / "model.onnx")
     name = model.graph.input[0].name
-    # -kat: the input keeps its layout; -nuo: it is simplified already; -n: no table of every layer.
-    options = ["-i", "model.onnx", "-o", "out", "-kat", name, "-nuo", "-n"]
+    # -kat: the input keeps its layout; -nuo: it is simplified already; -n: no table of every layer; -dsm: do not search
+    # for layouts by trial (the worker knows them).
+    options = ["-i", "model.onnx", "-o", "out", "-kat", name, "-nuo", "-n", "-dsm"]
     command = [sys.executable, "-m", "mvit2.export.onnx2tf_worker", *options]
     log = work / "onnx2tf.log"
     status = _run(command, work, log)
-    files = {precision: work / "out" / f"model_{precision}.tflite" for precision in PRECISIONS}
-    if status != 0 or not all(file.is_file() for file in files.values()):
+    converted = work / "out" / "model_float32.tflite"
+    if status != 0 or not converted.is_file():
         raise ConversionError(_failure(status, log))
-    for file in files.values():
-        _name_output(file, model.graph.output[0].name)
-    return files
+    return _finish(converted, model.graph.output[0].name)
 
 
-def _name_output(file: Path, name: str) -> None:
-    """Give the output its name of the ONNX model back; TensorFlow calls it Identity."""
+def _finish(converted: Path, output: str) -> Mapping[Precision, Path]:
+    """Give the output its name of the ONNX model back (TensorFlow calls it Identity), and derive float16."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+    model = schema.ModelT.InitFromPackedBuf(converted.read_bytes(), 0)
     graph = model.subgraphs[0]
-    graph.tensors[graph.outputs[0]].name = name
-    builder = flatbuffers.Builder(file.stat().st_size)
+    graph.tensors[graph.outputs[0]].name = output.encode()
+    _write(model, converted)
+    to_float16(model)
+    halved = converted.with_name("finished_float16.tflite")
+    _write(model, halved)
+    return {"float32": converted, "float16": halved}
+
+
+def _write(model: Any, file: Path) -> None:
+    builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     file.write_bytes(builder.Output())
 
