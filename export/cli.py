@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -39,12 +40,11 @@ def _whole_number(text: str) -> int:
 
 
 Opt = typer.Option
+Number = partial(Opt, parser=_whole_number)
 Quiet = Annotated[bool, Opt("--quiet", "-q", help="Print warnings and errors only.")]
 Json = Annotated[bool, Opt("--json", help="Print one JSON object on stdout, for machines.")]
 Version = Annotated[bool, Opt("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")]
-Threads = Annotated[
-    int | None, Opt(metavar="N", parser=_whole_number, help="Threads of one inference; default: the engine's choice.")
-]
+Threads = Annotated[int | None, Number(metavar="N", help="Threads of one inference; default: the engine's choice.")]
 
 _WIDTHS = "0.5 0.75 1.0 1.25 1.5 1.75 2.0; default: the checkpoint's, or 1.0."
 Variant = Annotated[str | None, Opt(metavar="WIDTH", help=_WIDTHS)]
@@ -54,13 +54,13 @@ Output = Annotated[Path, Opt("--output", "-o", metavar="FOLDER", help="Where the
 Overwrite = Annotated[bool, Opt("--overwrite", help="Replace the bundle that is there.")]
 ImageSize = Annotated[str | None, Opt(metavar="N|HxW", help="Pixels, multiples of 32; default: the checkpoint's.")]
 Io = Annotated[str, Opt(metavar="IO", help="image: uint8 RGB in, probabilities out; tensor: the bare network.")]
-Opset = Annotated[int, Opt(metavar="N", parser=_whole_number, help="ONNX opset, 13 to 20.")]
+Opset = Annotated[int, Number(metavar="N", help="ONNX opset, 13 to 20.")]
 DynamicBatch = Annotated[bool, Opt("--dynamic-batch", help="Leave the batch open (ONNX only).")]
 Labels = Annotated[Path | None, Opt(metavar="FILE", help="Text file with one class name a line.")]
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, WebP or BMP.")]
-TopK = Annotated[int, Opt(metavar="K", parser=_whole_number, help="How many classes to show.")]
+TopK = Annotated[int, Number(metavar="K", help="How many classes to show.")]
 ArtifactFile = Annotated[str | None, Opt("--artifact", metavar="FILE", help="One model file: model_float16.tflite")]
 
 
@@ -109,6 +109,8 @@ def export(
     rows = [(f"{bundle}/{a.file.path}", human_bytes(a.file.bytes)) for a in manifest.artifacts]
     rows.append((f"{bundle}/ labels, golden vectors, manifest", human_bytes(sum(f.bytes for f in manifest.files))))
     _screen.table("written", ("file", "size"), rows)
+    for warning in _screen.warnings[:]:
+        _screen.result(f"remember: {warning}")
     _screen.result(f"next: mvit2 predict {bundle} PHOTO.jpg   or   mvit2 check {bundle}")
     _screen.json({"bundle": str(result.bundle), "warnings": _screen.warnings, "manifest": asdict(manifest)})
 
@@ -269,7 +271,8 @@ def _run(application: typer.Typer, name: str) -> int:
 
 def _refuse(message: str) -> int:
     """Wrong usage; without a message the command was given nothing at all and has printed its help."""
-    return _fail(f"{message.rstrip('. ')}. See --help.", 2) if message else 2
+    stop = "" if message.endswith((".", "?")) else "."
+    return _fail(f"{message}{stop} See --help.", 2) if message else 2
 
 
 def _fail(message: str, code: int, differences: tuple[Difference, ...] = ()) -> int:

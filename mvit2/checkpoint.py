@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import CheckpointError
 from .preprocess_spec import Layout, PreprocessSpec
 from .sources import Source, locate
-from .variant import ModelConfig
+from .variant import ModelConfig, find_variant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,20 +49,23 @@ def load_checkpoint(weights: str = "auto", variant: str | None = None, labels: P
     class name a line that replaces the checkpoint's names. Raises UsageError and
     CheckpointError; among the latter: another architecture, another width than ``variant``, tensors that do not fit.
     """
+    variant = find_variant(variant).name if variant is not None else None
     source = locate(weights, variant or "1.0")
     if source.weights is None:
         return _untrained(source, variant or "1.0", labels)
     from .weights import layout_of, read_tensors, to_hf_names
 
     where = str(source.weights)
+    described = _described(source)  # before its tensors: "this is a resnet" says more than "no such stem"
     tensors = read_tensors(source.weights)
     layout = layout_of(tensors, where)
     tensors = to_hf_names(tensors, layout)
-    config = _config(source, tensors)
+    _refuse_segmentation(tensors, where)
+    config = described or _from_shapes(source, tensors)
     found = _width_name(config.width_multiplier)
     if variant is not None and variant != found:
         raise CheckpointError(f"{where} holds width {found}, --variant says {variant}: correct it or leave it out.")
-    _refuse_other_heads(config, tensors, where)
+    _refuse_other_head(config, tensors, where)
     config = _relabelled(config, labels)
     notes = [source.warning] if source.warning else []
     if config.labels[0] == "LABEL_0":
@@ -92,11 +96,15 @@ def _relabelled(config: ModelConfig, file: Path | None) -> ModelConfig:
     names = config.labels
     if file is not None:
         try:
-            names = tuple(file.read_text(encoding="utf-8").splitlines())
+            names = tuple(file.read_text(encoding="utf-8-sig").splitlines())
         except (OSError, UnicodeDecodeError) as error:
             raise CheckpointError(f"--labels {file} cannot be read ({error}).") from None
         if len(names) != config.num_labels:
-            raise CheckpointError(f"--labels {file} has {len(names)} lines, the network {config.num_labels} classes.")
+            raise CheckpointError(
+                f"--labels {file} has {len(names)} lines, the network {config.num_labels} classes; give one line each."
+            )
+        if not all(map(str.strip, names)):
+            raise CheckpointError(f"--labels {file} has empty lines; give one class name a line.")
     return replace(config, labels=tuple(" ".join(name.split()) for name in names))
 
 
@@ -118,13 +126,26 @@ def _width_name(width: float) -> str:
     return f"{width:.1f}" if round(width, 1) == width else f"{width:g}"
 
 
-def _config(source: Source, tensors: dict[str, Tensor]) -> ModelConfig:
-    """From config.json; where a checkpoint has none, from the shapes of its tensors."""
-    if source.config is not None:
-        return ModelConfig.from_hf(_read_json(source.config), str(source.config))
+def _described(source: Source) -> ModelConfig | None:
+    """What config.json says, where there is one."""
+    if source.config is None:
+        return None
+    content = _read_json(source.config)
+    if "pretrained_cfg" in content:
+        raise CheckpointError(
+            f"{source.config} is a configuration of timm, which is not read; copy the weights to a file with a name of "
+            "its own, such as mobilevitv2_100.safetensors, and give that FILE."
+        )
+    return ModelConfig.from_hf(content, str(source.config))
+
+
+def _from_shapes(source: Source, tensors: dict[str, Tensor]) -> ModelConfig:
     stem, head = tensors["mobilevitv2.conv_stem.convolution.weight"], tensors.get("classifier.bias")
     if head is None:
         raise CheckpointError(f"{source.weights}: no classifier among its tensors, so this is not an image classifier.")
+    if stem.ndim != 4 or head.ndim != 1 or not stem.numel() or not head.numel():
+        shapes = f"a stem of {tuple(stem.shape)} and a head of {tuple(head.shape)}"
+        raise CheckpointError(f"{source.weights}: {shapes} are not those of an image classifier.")
     labels = tuple(f"LABEL_{i}" for i in range(len(head)))
     config = ModelConfig(width_multiplier=stem.shape[0] / 32, num_channels=stem.shape[1], labels=labels)
     size = _size_from_name(source.name)
@@ -133,7 +154,8 @@ def _config(source: Source, tensors: dict[str, Tensor]) -> ModelConfig:
 
 def _size_from_name(name: str) -> int | None:
     """timm and Apple write the resolution into the file's name: mobilevitv2_150_384_in22ft1k, mobilevitv2-1.0-384."""
-    return next((size for size in (384, 512) if str(size) in name), None)
+    found = re.search(r"(?<!\d)(384|512)(?!\d)", name)
+    return int(found[0]) if found else None
 
 
 def _preprocess(source: Source, config: ModelConfig, layout: Layout) -> PreprocessSpec:
@@ -142,12 +164,17 @@ def _preprocess(source: Source, config: ModelConfig, layout: Layout) -> Preproce
     return PreprocessSpec.default(config.image_size, layout)
 
 
-def _refuse_other_heads(config: ModelConfig, tensors: dict[str, Tensor], where: str) -> None:
+def _refuse_segmentation(tensors: dict[str, Tensor], where: str) -> None:
     if any(name.startswith(("segmentation_head.", "seg_head.")) for name in tensors):
         raise CheckpointError(f"{where} is a segmentation checkpoint; this version exports image classifiers.")
+
+
+def _refuse_other_head(config: ModelConfig, tensors: dict[str, Tensor], where: str) -> None:
     head = tensors.get("classifier.weight")
     if head is not None and head.ndim == 2 and head.shape[0] != config.num_labels:
-        raise CheckpointError(f"{where}: the head has {head.shape[0]} classes, config.json names {config.num_labels}.")
+        raise CheckpointError(
+            f"{where}: the head has {head.shape[0]} classes, config.json names {config.num_labels}; correct id2label."
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .errors import CheckpointError, MissingEngineError, UsageError, did_you_mean
-from .variant import VARIANTS
+from .errors import CheckpointError, UsageError, did_you_mean
+from .hub import Unreachable, fetcher
+from .variant import VARIANTS, find_variant
 
 __all__ = ["KEYWORDS", "Source", "bundled_variants", "locate"]
 
@@ -36,10 +36,6 @@ class Source:
     warning: str | None = None
 
 
-class _Unreachable(Exception):
-    """The hub did not answer, and the local cache does not hold the files."""
-
-
 def bundled_variants() -> list[str]:
     """The widths for which a trained checkpoint comes with this package."""
     return [name for name in VARIANTS if (_BUNDLED / name / _WEIGHTS[0]).is_file()]
@@ -53,10 +49,11 @@ def locate(weights: str, variant: str) -> Source:
         return _bundled(variant)
     if weights == "auto":
         return _auto(variant)
-    path = Path(weights).expanduser()
-    if path.is_dir():
-        return _folder(path, _own_name(path.resolve().name), path.resolve().name)
-    if path.exists():
+    path = Path(os.path.expanduser(weights))  # unlike Path.expanduser, this leaves "~nobody" alone
+    if weights and path.is_dir():  # an empty word, say from an unset shell variable, would be the current folder
+        name = _absolute(path).name
+        return _folder(path, _own_name(name), name)
+    if weights and path.exists():
         return _file(path)
     if path.suffix.lower() not in _SUFFIXES and _HUB_ID.fullmatch(weights):
         return _explicit_hub(weights)
@@ -65,6 +62,11 @@ def locate(weights: str, variant: str) -> Source:
         f"--weights {weights!r} is no file, no folder and no hub id (owner/name).{near} "
         f"Accepted: {', '.join(KEYWORDS)}, a hub id such as {VARIANTS['1.0'].hub_id}, a file, a folder."
     )
+
+
+def _absolute(path: Path) -> Path:
+    """Without ``..``, but through no link: the hub's cache keeps model.safetensors as a link into another folder."""
+    return Path(os.path.abspath(path))
 
 
 def _bundled(variant: str) -> Source:
@@ -90,35 +92,34 @@ def _choices(variant: str) -> str:
 
 
 def _auto(variant: str) -> Source:
-    if variant not in VARIANTS:
-        raise UsageError(f"no weights are published for width {variant}; name them with --weights FILE or FOLDER.")
-    hub_id = VARIANTS[variant].hub_id
+    hub_id = find_variant(variant).hub_id
     try:
         return _hub(hub_id)
-    except _Unreachable as reason:
-        if variant not in bundled_variants():
-            raise CheckpointError(
-                f"{hub_id} is not in the local cache and the hub cannot be reached ({reason}), and no checkpoint for "
-                f"variant {variant} comes with mvit2. Choose {_choices(variant)}, or retry with network access."
-            ) from None
-        demo = _bundled(variant)
-        warning = (
-            f"{hub_id} is not in the local cache and the hub cannot be reached ({reason}): using the DEMO "
-            f"checkpoint {demo.name} that comes with mvit2 instead. It knows {demo.name.removeprefix('demo')} classes "
-            "and is not the published network."
+    except Unreachable as reason:
+        problem = f"{hub_id} is not in the local cache and the hub cannot be reached ({reason})"
+    if variant not in bundled_variants():
+        raise CheckpointError(
+            f"{problem}, and no checkpoint for variant {variant} comes with mvit2. Choose {_choices(variant)}, "
+            "or retry with network access."
         )
-        return Source(demo.name, demo.origin, demo.weights, demo.config, demo.preprocessor, warning)
+    demo = _bundled(variant)
+    warning = (
+        f"{problem}: using the DEMO checkpoint {demo.name} that comes with mvit2 instead. It knows "
+        f"{demo.name.removeprefix('demo')} classes and is not the published network; to insist on that one, "
+        f"give --weights {hub_id}."
+    )
+    return replace(demo, warning=warning)
 
 
 def _folder(folder: Path, name: str, origin: str) -> Source:
     weights = next((folder / file for file in _WEIGHTS if (folder / file).is_file()), None)
     if weights is None:
-        single = [p for p in sorted(folder.iterdir()) if p.suffix in _SUFFIXES]
+        single = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in _SUFFIXES]
         if len(single) != 1:
-            found = ", ".join(p.name for p in single[:3]) or "none"
+            found = ", ".join(p.name for p in single[:3]) + (", ..." if len(single) > 3 else "")
             raise CheckpointError(
                 f"{folder}: expected {' or '.join(_WEIGHTS)}, or exactly one file ending in {' '.join(_SUFFIXES)}; "
-                f"found {found}."
+                f"found {found or 'none'}. Name one FILE; a checkpoint in several shards must be merged into one first."
             )
         weights = single[0]
     return Source(name, origin, weights, _if_file(folder / _CONFIG), _if_file(folder / _PREPROCESSOR))
@@ -127,12 +128,13 @@ def _folder(folder: Path, name: str, origin: str) -> Source:
 def _file(path: Path) -> Source:
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"--weights {path}: unknown kind of file; accepted: {' '.join(_SUFFIXES)}, or a folder.")
-    generic = path.name in _WEIGHTS  # then the folder says more than the file
-    name = path.resolve().parent.name if generic else path.stem
-    folder = path.resolve().parent
-    has_config = (folder / _CONFIG).is_file() and generic  # a config.json beside timm_model.pth may be anybody's
-    config, preprocessor = (folder / _CONFIG, _if_file(folder / _PREPROCESSOR)) if has_config else (None, None)
-    return Source(_own_name(name), path.name, path, config, preprocessor)
+    folder = _absolute(path).parent
+    config = _if_file(folder / _CONFIG)
+    if path.name in _WEIGHTS:  # then the folder says more than the file
+        preprocessor = _if_file(folder / _PREPROCESSOR) if config else None
+        return Source(_own_name(folder.name), path.name, path, config, preprocessor)
+    ignored = f"the {_CONFIG} beside {path.name} is not read, it may belong to another file; give the folder to use it."
+    return Source(_own_name(path.stem), path.name, path, warning=ignored if config else None)
 
 
 def _if_file(path: Path) -> Path | None:
@@ -148,75 +150,25 @@ def _own_name(name: str) -> str:
 def _explicit_hub(weights: str) -> Source:
     try:
         return _hub(weights)
-    except _Unreachable as reason:
+    except Unreachable as reason:
         raise CheckpointError(
-            f"{weights} is not in the local cache and the hub cannot be reached ({reason}). An explicit choice never "
-            "falls back; retry with network access, or name a local FILE or FOLDER."
+            f"{weights} is no folder here, it is not in the local cache, and the hub cannot be reached ({reason}). An "
+            "explicit choice never falls back; retry with network access, or name a local FILE or FOLDER."
         ) from None
 
 
 def _hub(hub_id: str) -> Source:
-    """Files of a hub repository from the local cache or the hub; raises _Unreachable or CheckpointError."""
+    """Files of a hub repository, all of one commit; raises Unreachable, UsageError or CheckpointError."""
     repo, _, revision = hub_id.partition("@")
-    get = _fetcher(repo, revision or None)
-    config = get(_CONFIG)
+    fetch = fetcher(repo, revision or "main", probe=_CONFIG)
+    config = fetch(_CONFIG, revision or "main")
     if config is None:
         raise CheckpointError(f"{hub_id}: the repository has no {_CONFIG}, so it is not in Hugging Face layout.")
-    weights = next((found for file in _WEIGHTS if (found := get(file))), None)
-    if weights is None:
-        raise CheckpointError(f"{hub_id}: the repository has neither {' nor '.join(_WEIGHTS)}.")
     commit = config.parent.name
-    return Source(_own_name(repo.split("/")[1]), f"{repo}@{commit}", weights, config, get(_PREPROCESSOR))
-
-
-def _fetcher(repo: str, revision: str | None) -> Callable[[str], Path | None]:
-    """A function file name -> local path, or None where the repository has no such file."""
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError:
-        raise MissingEngineError("huggingface_hub", "export") from None
-    problem = _why_unreachable(repo, revision)
-
-    def get(file: str) -> Path | None:
-        try:
-            return Path(hf_hub_download(repo, file, revision=revision, local_files_only=problem is not None))
-        except LocalEntryNotFoundError:
-            if problem is None:
-                raise CheckpointError(f"{repo}: the connection broke while fetching {file}; run it again.") from None
-            if file == _CONFIG:
-                raise _Unreachable(problem) from None
-            return None  # config.json is cached, so the commit is known: this file was not in it or never fetched
-        except EntryNotFoundError:
-            return None
-        except (HfHubHTTPError, OSError) as error:
-            raise CheckpointError(f"{repo}: fetching {file} failed: {_one_line(error)}") from None
-
-    return get
-
-
-def _why_unreachable(repo: str, revision: str | None) -> str | None:
-    """One request without retries: None when the hub answers, else why not. Raises CheckpointError for a "no"."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
-
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return "HF_HUB_OFFLINE is set"
-    try:
-        get_hf_file_metadata(hf_hub_url(repo, _CONFIG, revision=revision))
-    except EntryNotFoundError:
-        return None
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else 0
-        if status >= 500 or status == 429:
-            return f"it answered {status}"
-        raise CheckpointError(f"the hub has no {repo} that you may read: {_one_line(error)}") from None
-    except HFValidationError as error:
-        raise UsageError(f"--weights {repo!r}: {_one_line(error)}") from None
-    except Exception as error:  # whatever the HTTP library raises when nobody answers
-        return f"{type(error).__name__}: {_one_line(error)}"
-    return None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    preprocessor = fetch(_PREPROCESSOR, commit)
+    weights = next((found for file in _WEIGHTS if (found := fetch(file, commit))), None)
+    if weights is None:
+        raise CheckpointError(
+            f"{hub_id}: the repository has neither {' nor '.join(_WEIGHTS)}; fetch its weights and name the FILE."
+        )
+    return Source(_own_name(repo.split("/")[1]), f"{repo}@{commit}", weights, config, preprocessor)

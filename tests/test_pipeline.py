@@ -45,7 +45,7 @@ def test_every_width_keeps_the_bars_of_a_phone(variant: str, tmp_path: Path) -> 
 def test_every_stage_is_in_the_manifest(demo_bundle: Path) -> None:
     stages = [d["stage"] for d in json.loads((demo_bundle / "manifest.json").read_text())["parity"]]
     files = ["model_float32.onnx", "model_float32.tflite", "model_float16.tflite"]
-    assert stages == ["export form (torch)", "ONNX as exported", *files]
+    assert stages == ["torch, float32", "torch, export form", "ONNX as exported", *files]
 
 
 def test_two_exports_are_byte_identical(demo_bundle: Path, tmp_path: Path) -> None:
