@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .rewrite import add_operator_code
+
 __all__ = ["KEPT_SHARE", "to_float16"]
 
 # The smallest constants, together at most this share of all parameters, stay float32.
@@ -26,7 +28,7 @@ def to_float16(model: Any) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
     graph = model.subgraphs[0]
-    model.operatorCodes.append(_operator_code(schema))
+    code = add_operator_code(model, schema.BuiltinOperator.DEQUANTIZE, _DEQUANTIZE_FLOAT16)
     halves: dict[int, int] = {}  # buffer -> its float16 tensor; equal weights may share a buffer
     dequantize = []
     for index in _large_constants(model, graph, schema.TensorType.FLOAT32):
@@ -35,7 +37,7 @@ def to_float16(model: Any) -> None:
             halves[tensor.buffer] = len(graph.tensors)
             graph.tensors.append(_half(schema, model.buffers[tensor.buffer], tensor))
         operator = schema.OperatorT()
-        operator.opcodeIndex = len(model.operatorCodes) - 1
+        operator.opcodeIndex = code
         operator.inputs, operator.outputs = [halves[tensor.buffer]], [index]
         dequantize.append(operator)
         tensor.buffer = 0  # by convention the empty one: this tensor is computed now
@@ -66,10 +68,3 @@ def _half(schema: Any, buffer: Any, tensor: Any) -> Any:
     half.name, half.shape, half.hasRank = tensor.name + b"_float16", tensor.shape, True
     half.type, half.buffer = schema.TensorType.FLOAT16, tensor.buffer
     return half
-
-
-def _operator_code(schema: Any) -> Any:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
-    code.version = _DEQUANTIZE_FLOAT16
-    return code

@@ -218,7 +218,7 @@ class _Build:
         from .to_tflite import to_tflite
 
         with self.listener.step("TFLite: convert (float32, float16)"):
-            converted = to_tflite(model, scratch)
+            converted = to_tflite(model, self.spec.scale, scratch)
         with self.listener.step("TFLite: inspect, compare with torch"):
             for precision, source in converted.items():
                 file = self.folder / f"model_{precision}.tflite"

@@ -6,6 +6,7 @@ error names. It works in a scratch folder and without network.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -13,9 +14,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import flatbuffers
 import numpy as np
 import onnx
 
@@ -23,6 +22,7 @@ from mvit2.errors import ConversionError
 from mvit2.manifest import Precision
 
 from .float16 import to_float16
+from .rewrite import name_output, read_tflite, scale_input, write_tflite
 
 __all__ = ["to_tflite"]
 
@@ -31,13 +31,16 @@ _TIMEOUT_SECONDS = 1800
 _SAMPLES, _SAMPLES_SHAPE = "calibration_image_sample_data_20x128x128x3_float32.npy", (20, 128, 128, 3)
 
 
-def to_tflite(model: onnx.ModelProto, scratch: Path) -> Mapping[Precision, Path]:
+def to_tflite(model: onnx.ModelProto, scale: float, scratch: Path) -> Mapping[Precision, Path]:
     """Convert; returns {"float32": path, "float16": path} inside ``scratch``.
+
+    Args:
+        scale: of a uint8 input, whose pixels the network sees as ``pixel * scale``; other inputs have none.
 
     Raises ConversionError that names the log file, which then survives in the system's temporary folder.
     """
     work = Path(tempfile.mkdtemp(prefix="onnx2tf-", dir=scratch))
-    np.save(work / _SAMPLES, np.zeros(_SAMPLES_SHAPE, np.float32))
+    (work / _SAMPLES).write_bytes(_samples())
     onnx.save(model, work / "model.onnx")
     name = model.graph.input[0].name
     # -kat: the input keeps its layout; -nuo: it is simplified already; -n: no table of every layer; -dsm: do not search
@@ -49,27 +52,24 @@ def to_tflite(model: onnx.ModelProto, scratch: Path) -> Mapping[Precision, Path]
     converted = work / "out" / "model_float32.tflite"
     if status != 0 or not converted.is_file():
         raise ConversionError(_failure(status, log))
-    return _finish(converted, model.graph.output[0].name)
+    return _finish(converted, model.graph.output[0].name, scale)
 
 
-def _finish(converted: Path, output: str) -> Mapping[Precision, Path]:
-    """Give the output its name of the ONNX model back (TensorFlow calls it Identity), and derive float16."""
-    from ai_edge_litert import schema_py_generated as schema
+def _samples() -> bytes:
+    stream = io.BytesIO()  # np.save to a full disk would not say why it failed
+    np.save(stream, np.zeros(_SAMPLES_SHAPE, np.float32))
+    return stream.getvalue()
 
-    model = schema.ModelT.InitFromPackedBuf(converted.read_bytes(), 0)
-    graph = model.subgraphs[0]
-    graph.tensors[graph.outputs[0]].name = output.encode()
-    _write(model, converted)
+
+def _finish(converted: Path, output: str, scale: float) -> Mapping[Precision, Path]:
+    model = read_tflite(converted)
+    name_output(model, output)
+    scale_input(model, scale)
+    write_tflite(model, converted)
     to_float16(model)
     halved = converted.with_name("finished_float16.tflite")
-    _write(model, halved)
+    write_tflite(model, halved)
     return {"float32": converted, "float16": halved}
-
-
-def _write(model: Any, file: Path) -> None:
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), b"TFL3")
-    file.write_bytes(builder.Output())
 
 
 def _run(command: list[str], work: Path, log: Path) -> int:

@@ -56,7 +56,7 @@ def error(file: Path, image: NDArray[np.uint8], expected: NDArray[np.float64]) -
 )
 def test_converts_exactly(size: int, case: str, tmp_path: Path) -> None:
     model, image, expected = make(size)
-    files = to_tflite(model, tmp_path)
+    files = to_tflite(model, 1 / 255, tmp_path)
     assert error(files["float32"], image, expected) < 5e-5, case
     assert error(files["float16"], image, expected) < 1e-2, case
 
