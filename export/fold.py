@@ -30,7 +30,7 @@ __all__ = ["PixelContract", "export_form"]
 
 def export_form(model: MobileViTV2Classifier, *, single_image: bool) -> MobileViTV2Classifier:
     """A folded copy of ``model`` in eval mode; ``single_image`` fixes the batch to 1 and every tensor to rank <= 4."""
-    folded = copy.deepcopy(model).eval().requires_grad_(False)
+    folded = copy.deepcopy(model).requires_grad_(False)
     for module in folded.modules():
         if isinstance(module, ConvLayer):
             _fold_batch_norm(module)
@@ -42,7 +42,7 @@ def export_form(model: MobileViTV2Classifier, *, single_image: bool) -> MobileVi
             _fold_affine(module.layernorm, module.conv_projection.convolution)
         elif isinstance(module, SeparableSelfAttention):
             module.single_image = single_image
-    return folded
+    return folded.eval()
 
 
 def _fold_batch_norm(layer: ConvLayer) -> None:

@@ -173,7 +173,7 @@ def _refuse_other_head(config: ModelConfig, tensors: dict[str, Tensor], where: s
     head = tensors.get("classifier.weight")
     if head is not None and head.ndim == 2 and head.shape[0] != config.num_labels:
         raise CheckpointError(
-            f"{where}: the head has {head.shape[0]} classes, config.json names {config.num_labels}; correct id2label."
+            f"{where}: the head has {head.shape[0]} classes, config.json says {config.num_labels}; correct that."
         )
 
 

@@ -13,7 +13,7 @@ __all__ = ["initialise"]
 
 @torch.no_grad()
 def initialise(model: MobileViTV2Classifier, seed: int) -> None:
-    """Seeded weights from which the network trains, and whose logits differ between images and between classes.
+    """Seeded weights for a fresh network: it trains from them, and its logits differ between images and classes.
 
     (Hugging Face's own initialisation gives logits of exactly 0.) Kaiming fan-out for convolutions, Xavier for the
     transformer's 1x1 layers with those that write to the residual stream scaled by 0.1. The statistics of every
@@ -39,10 +39,12 @@ def _settle_batch_norms(backbone: MobileViTV2, generator: torch.Generator) -> Te
     norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
     coarse = torch.rand((16, backbone.config.num_channels, 5, 5), generator=generator)
     pictures = F.interpolate(coarse, size=128, mode="bicubic").clamp(0, 1)
+    was_training = backbone.training
     backbone.eval()
     for norm in norms:
         norm.train().momentum = 1.0
     pooled: Tensor = backbone(pictures).last_hidden_state.mean((2, 3))
     for norm in norms:
-        norm.eval().momentum = 0.1
+        norm.momentum = 0.1
+    backbone.train(was_training)
     return pooled

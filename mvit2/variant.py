@@ -18,7 +18,7 @@ class Variant:
 
     name: str
     parameters: int  # of the 1000-class network
-    gmac: float  # multiply-accumulates at 256 x 256, in 1e9
+    gmac: float  # multiply-accumulates at 256 x 256, in 1e9, norms included
     top1: float  # ImageNet-1k accuracy reported in the paper, percent
 
     @property
@@ -58,7 +58,8 @@ def find_variant(name: str) -> Variant:
     below = [v.name for v in VARIANTS.values() if v.width_multiplier < width]
     above = [v.name for v in VARIANTS.values() if v.width_multiplier > width]
     near = " or ".join(below[-1:] + above[:1])
-    raise UsageError(f"unknown variant {name!r}: did you mean {near}? Choose one of {', '.join(VARIANTS)}.")
+    hint = f": did you mean {near}? Choose" if near else "; choose"  # nothing is near to "nan"
+    raise UsageError(f"unknown variant {name!r}{hint} one of {', '.join(VARIANTS)}.")
 
 
 def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -> int:
@@ -96,6 +97,27 @@ _FIXED: Mapping[str, tuple[object, ...]] = {
     "tie_word_embeddings": (True, False),  # there are no word embeddings
 }
 
+# Lowest and highest value of each number: far around everything published, and nothing that could fill the memory.
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "num_channels": (1, 64),
+    "image_size": (1, 8192),
+    "patch_size": (1, 32),
+    "expand_ratio": (0.01, 16),
+    "conv_kernel_size": (1, 31),
+    "classifier_dropout_prob": (0, 0.99),
+    "initializer_range": (0, 1),
+    "layer_norm_eps": (1e-12, 1),
+    "aspp_out_channels": (1, 4096),
+    "atrous_rates": (1, 256),
+    "aspp_dropout_prob": (0, 0.99),
+    "n_attn_blocks": (1, 64),
+    "base_attn_unit_dims": (1, 2048),
+    "width_multiplier": (0.01, 8),
+    "ffn_multiplier": (1, 16),
+    "attn_dropout": (0, 0.99),
+    "ffn_dropout": (0, 0.99),
+}
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -131,26 +153,14 @@ class ModelConfig:
     labels: tuple[str, ...] = field(default_factory=lambda: _numbered(1000))
 
     def __post_init__(self) -> None:
-        positive = (
-            "num_channels",
-            "patch_size",
-            "expand_ratio",
-            "layer_norm_eps",
-            "width_multiplier",
-            "ffn_multiplier",
-            "aspp_out_channels",
-        )
-        for name in positive:
-            _require(getattr(self, name) > 0, name, getattr(self, name), "a positive number")
-        for name in ("classifier_dropout_prob", "attn_dropout", "ffn_dropout", "aspp_dropout_prob"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "a probability below 1")
-        for name in ("n_attn_blocks", "base_attn_unit_dims"):
+        for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            _require(len(value) == 3 and min(value) > 0, name, value, "three positive integers, one per stage")
-        _require(min(self.image_size) > 0, "image_size", self.image_size, "positive pixels")
+            numbers = value if isinstance(value, tuple) else (value,)
+            _require(all(low <= n <= high for n in numbers), name, value, f"{low} to {high}")
+        for name in ("n_attn_blocks", "base_attn_unit_dims"):
+            _require(len(getattr(self, name)) == 3, name, getattr(self, name), "three integers, one per stage")
         _require(self.hidden_act in ACTIVATION_NAMES, "hidden_act", self.hidden_act, " ".join(ACTIVATION_NAMES))
-        odd = self.conv_kernel_size > 0 and self.conv_kernel_size % 2 == 1
-        _require(odd, "conv_kernel_size", self.conv_kernel_size, "a positive odd number")
+        _require(self.conv_kernel_size % 2 == 1, "conv_kernel_size", self.conv_kernel_size, "an odd number")
         _require(self.output_stride in (8, 16, 32), "output_stride", self.output_stride, "8, 16 or 32")
         _require(len(self.labels) > 0, "id2label", self.labels, "at least one class")
 
@@ -196,8 +206,9 @@ class ModelConfig:
             elif name not in _BOOKKEEPING and name not in ("id2label", "num_labels"):
                 near = did_you_mean(name, known)
                 raise CheckpointError(f"{source}: field {name!r} is not one of a MobileViTV2 configuration.{near}")
+        labels = _labels(config, source)
         try:
-            return cls(**values, labels=_labels(config, source))
+            return cls(**values, labels=labels)
         except CheckpointError as error:
             raise CheckpointError(f"{source}: {error}") from None
 
@@ -224,23 +235,25 @@ def _convert(source: str, name: str, value: Any, default: Any) -> Any:
         _require(integers and pair, name, value, f"integers such as {list(default)}", source)
         return tuple(value)
     if isinstance(default, float):
-        _require(type(value) in (int, float), name, value, f"a number such as {default}", source)
+        _require(type(value) in (int, float) and abs(value) < 2**53, name, value, f"a number such as {default}", source)
         return float(value)
     _require(type(value) is type(default), name, value, f"{type(default).__name__} such as {default!r}", source)
     return value
 
 
 def _labels(config: Mapping[str, Any], source: str) -> tuple[str, ...]:
-    named = config.get("id2label")
+    named, count = config.get("id2label"), config.get("num_labels")
     if named is None:
-        count = config.get("num_labels", 1000)  # the ImageNet-1k head
+        count = 2 if count is None else count  # transformers writes no names for its default, two classes
         _require(type(count) is int and count > 0, "num_labels", count, "a positive integer", source)
         return _numbered(count)
     _require(isinstance(named, Mapping) and len(named) > 0, "id2label", named, "an object {index: name}", source)
     try:
         by_index = {int(index): str(label) for index, label in named.items()}
     except ValueError:
-        raise CheckpointError(f"{source}: id2label has keys that are not class indices.") from None
+        keys = list(named)[:3]
+        raise CheckpointError(f"{source}: id2label has the keys {keys}, accepted: class indices from 0.") from None
     missing = sorted(set(range(len(named))) - set(by_index))
     _require(not missing, "id2label", f"an object without {missing[:3]}", "one name for each index from 0", source)
+    _require(count in (None, len(named)), "num_labels", count, f"{len(named)}, as many as id2label names", source)
     return tuple(by_index[i] for i in range(len(named)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,8 +61,9 @@ _CVNETS: tuple[tuple[str, str], ...] = (
     (r"^layer_5\.", _LAYER + "4."),
     (r"(layer\.[234])\.0\.", r"\1.downsampling_layer."),
     (r"(layer\.[234])\.1\.", r"\1."),
-    (r"\.exp_1x1\.", ".expand_1x1."),
-    (r"\.red_1x1\.", ".reduce_1x1."),
+    (r"\.block\.exp_1x1\.", ".expand_1x1."),
+    (r"\.block\.conv_3x3\.", ".conv_3x3."),
+    (r"\.block\.red_1x1\.", ".reduce_1x1."),
     (r"\.local_rep\.0\.", ".conv_kxk."),
     (r"\.local_rep\.1\.", ".conv_1x1."),
     (r"\.global_rep\.(\d+)\.(weight|bias)$", r".layernorm.\2"),
@@ -76,6 +78,8 @@ _CVNETS: tuple[tuple[str, str], ...] = (
     (r"\.conv\.", ".convolution."),
     (r"\.norm\.", ".normalization."),
 )
+_WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which training scripts keep the weights
+
 _RENAMINGS: Mapping[Layout, tuple[tuple[str, str], ...]] = {"huggingface": (), "timm": _TIMM, "cvnets": _CVNETS}
 
 
@@ -84,20 +88,23 @@ def read_tensors(path: Path) -> StateDict:
 
     Raises CheckpointError for anything else, including a pickle that contains code.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on the pickle; what matters is an error below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"{path}: refused, it is not a plain torch checkpoint or it contains code that loading would run; "
             "ask its author for a .safetensors file."
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable torch checkpoint ({_first_line(error)}).") from None
-    for wrapper in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
+    except Exception as error:  # on a damaged file torch raises nearly anything: IndexError, struct.error, ...
+        reason = _first_line(error)
+        raise CheckpointError(f"{path}: not a readable torch checkpoint ({reason}); fetch it again.") from None
+    for _ in _WRAPPERS:  # at most one inside the other, and never for ever
+        inner = next((w for w in _WRAPPERS if isinstance(content, dict) and isinstance(content.get(w), dict)), None)
+        content = content[inner] if inner else content
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise CheckpointError(f"{path}: expected a dictionary of tensors, found {type(content).__name__}.")
     return {str(name): tensor for name, tensor in content.items()}
@@ -153,7 +160,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         for n, t in wanted.items()
         if n in tensors and tensors[n].shape != t.shape
     ]
-    broken = [n for n in wanted if n in tensors and not torch.isfinite(tensors[n]).all()]
+    broken = [n for n, t in wanted.items() if n in tensors and not torch.isfinite(tensors[n].to(t.dtype)).all()]
     problems = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen, "with NaN or Inf": broken}
     found = [f"{len(names)} {kind} ({_some(names)})" for kind, names in problems.items() if names]
     if found:

@@ -202,7 +202,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no channels": (retensored(lambda t: t.update({STEM: torch.ones(0, 3, 3, 3)}), False), r"a stem of \(0, 3, 3, 3\)"),
     "flat head": (retensored(lambda t: t.update({"classifier.bias": torch.ones(())}), False), r"a head of \(\) are"),
     "nan": (retensored(lambda t: t["classifier.bias"].fill_(float("nan"))), r"1 with NaN or Inf \(classifier\.bias\)"),
-    "more classes": (changed(id2label={str(i): str(i) for i in range(9)}), r"head has 3 classes, config\.json names 9"),
+    "more classes": (changed(id2label={str(i): str(i) for i in range(9)}), r"head has 3 classes, config\.json says 9"),
     "gap": (changed(id2label={"0": "a", "1": "b", "3": "d"}), r"id2label .*without \[2\]"),
     "no index": (changed(id2label={"a": "b"}), r"id2label .*class indices"),
     "another width": (changed(width_multiplier=0.5), r"the tensors do not fit this network: .*misshapen"),
