@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import mvit2
-from mvit2.errors import CheckFailed, Mvit2Error, UsageError
+from mvit2.errors import CheckFailed, MissingEngineError, Mvit2Error, UsageError
 from mvit2.manifest import Difference
 
 from .console import Screen, human_bytes
@@ -193,22 +195,15 @@ def info(
     _screen.result(f"next: mvit2 check {path}" if path.is_dir() else "next: mvit2 info BUNDLE")
 
 
-class _engine_may_be_missing:
+@contextmanager
+def _engine_may_be_missing(artifact: str, only: bool) -> Iterator[None]:
     """Turn a missing engine into a warning, unless it was the only artifact asked for."""
-
-    def __init__(self, artifact: str, only: bool) -> None:
-        self.artifact, self.only = artifact, only
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        from mvit2.errors import MissingEngineError
-
-        if isinstance(error, MissingEngineError) and not self.only:
-            _screen.warn(f"{self.artifact} was left out: {error}")
-            return True
-        return False
+    try:
+        yield
+    except MissingEngineError as error:
+        if only:
+            raise
+        _screen.warn(f"{artifact} was left out: {error}")
 
 
 def _shown(path: Path) -> Path:
@@ -238,9 +233,13 @@ class _Interrupted(BaseException):
 _INTERRUPTS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
 
 
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Not signal.SIG_IGN: of a signal that is on its way when that is set, Python prints a traceback."""
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     for each in _INTERRUPTS:
-        signal.signal(each, signal.SIG_IGN)  # a second one would interrupt the clean-up
+        signal.signal(each, _ignore)  # a second one would interrupt the clean-up
     raise _Interrupted(number)
 
 
@@ -264,7 +263,7 @@ def _run(application: typer.Typer, name: str) -> int:
             f"interrupted by {signal.Signals(error.number).name}; no unfinished files are left.", 128 + error.number
         )
     except OSError as error:
-        return _fail(": ".join(filter(None, (error.filename, error.strerror or str(error)))), 1)
+        return _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part), 1)
     except MemoryError:
         return _fail("out of memory; close other programs, or choose a smaller --variant or --image-size.", 1)
 

@@ -21,13 +21,13 @@ def check_target(target: Path, overwrite: bool) -> None:
     for ancestor in (parent, *parent.parents):
         if ancestor.exists() and not ancestor.is_dir():
             raise OutputError(f"--output {parent}: {ancestor} is a file; name a folder.")
-    if target.is_dir():
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise OutputError(f"{target} is a file or a link; remove it or choose another --output.")
+    if target.exists():
         if not overwrite:
             raise OutputError(f"{target} exists already; replace it with --overwrite, or choose another --output.")
         if any(target.iterdir()) and not (target / MANIFEST).is_file():
             raise OutputError(f"{target} is no bundle (no {MANIFEST}), so --overwrite leaves it alone: remove it.")
-    elif target.exists() or target.is_symlink():
-        raise OutputError(f"{target} is a file; remove it or choose another --output.")
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=parent):

@@ -13,6 +13,8 @@ def _start(name: str) -> None:
             raise
         print(f"error: the command line needs {error.name}; install it with: pip install 'mvit2[cli]'", file=sys.stderr)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:  # only until the command line has its own way of ending
+        raise SystemExit(130) from None
     getattr(cli, name)()
 
 

@@ -72,6 +72,9 @@ class MissingEngineError(Mvit2Error):
         super().__init__(f"{library} is not installed; install it with: pip install 'mvit2[{extra}]'")
         self.library, self.extra = library, extra
 
+    def __reduce__(self) -> tuple[type[MissingEngineError], tuple[str, str]]:
+        return type(self), (self.library, self.extra)  # so that it can leave a worker process
+
 
 class ConversionError(Mvit2Error):
     """A step of the export chain failed."""
@@ -90,6 +93,7 @@ class CheckFailed(Mvit2Error):
 
 
 def did_you_mean(received: str, accepted: Iterable[str]) -> str:
-    """``' Did you mean "tflite"?'`` for a near miss of an accepted word, else ``''``."""
-    close = difflib.get_close_matches(received.lower(), list(accepted), n=2, cutoff=0.5)
-    return f" Did you mean {' or '.join(repr(word) for word in close)}?" if close else ""
+    """``" Did you mean 'tflite'?"`` for a near miss of an accepted word (in any case), else ``""``."""
+    words = {word.lower(): word for word in accepted}
+    close = difflib.get_close_matches(received.lower(), words, n=2, cutoff=0.5)
+    return f" Did you mean {' or '.join(repr(words[word]) for word in close)}?" if close else ""

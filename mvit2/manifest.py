@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -43,10 +45,13 @@ __all__ = [
 MANIFEST, LABELS = "manifest.json", "labels.txt"
 SCHEMA_VERSION = 1
 _MAX_BYTES = 8 << 20
+_MAX_PATH = 200
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _FILE_NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*")
 IO = Literal["image", "tensor"]
 Engine = Literal["onnxruntime", "litert"]
 Precision = Literal["float32", "float16"]
+_SUFFIXES: Mapping[Engine, str] = {"onnxruntime": ".onnx", "litert": ".tflite"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,8 @@ class Difference:
 
     @property
     def passed(self) -> bool:
-        return self.finite and self.max_log_probability <= self.tolerance and self.top1_agreement == 1.0
+        near = self.max_probability <= self.tolerance and self.max_log_probability <= self.tolerance
+        return self.finite and near and self.top1_agreement == 1.0
 
 
 @dataclass(frozen=True)
@@ -106,8 +112,11 @@ class FileRecord:
     sha256: str
 
     def __post_init__(self) -> None:
-        if not _FILE_NAME.fullmatch(self.path):
-            raise BundleError(f"manifest names the file {self.path!r}; accepted are plain relative paths.")
+        if len(self.path) > _MAX_PATH or not _FILE_NAME.fullmatch(self.path):
+            raise BundleError(
+                f"manifest names the file {self.path[:80]!r}; accepted are plain relative paths of A-Z a-z 0-9 _ . - / "
+                f"and at most {_MAX_PATH} characters"
+            )
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,10 @@ class Artifact:
     output: TensorFacts
     graph: GraphFacts
     parity: Difference
+
+    def __post_init__(self) -> None:
+        if not self.file.path.endswith(_SUFFIXES[self.engine]):
+            raise BundleError(f"manifest gives {self.file.path} to {self.engine}, accepted: *{_SUFFIXES[self.engine]}")
 
 
 @dataclass(frozen=True)
@@ -156,7 +169,7 @@ def record(bundle: Path, path: str) -> FileRecord:
 def verified_path(bundle: Path, file: FileRecord) -> Path:
     """The file on disk, after size and sha256 were found to be the manifest's. Raises BundleError."""
     path = bundle / PurePosixPath(file.path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise BundleError(f"{path} is missing; the manifest lists it. Export or copy the bundle again.")
     if not path.resolve().is_relative_to(bundle.resolve()):
         raise BundleError(f"{path} leads out of the bundle; copy the bundle without links.")
@@ -171,15 +184,16 @@ def verified_path(bundle: Path, file: FileRecord) -> Path:
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
-    text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (bundle / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def read_manifest(bundle: Path) -> Manifest:
     """Raises BundleError: no bundle, damaged, or of a newer schema."""
     path = bundle / MANIFEST
-    if not path.is_file():
-        state = "holds no" if bundle.is_dir() else "is no folder with a" if bundle.exists() else "does not exist: no"
+    if not os.path.isfile(path):  # unlike Path.is_file, also False for a name that is too long
+        exists = os.path.exists(bundle)
+        state = "holds no" if os.path.isdir(bundle) else "is no folder with a" if exists else "does not exist: no"
         raise BundleError(f"{bundle} {state} {MANIFEST}. Make a bundle with: mvit2-export")
     if path.stat().st_size > _MAX_BYTES:
         raise BundleError(f"{path}: {path.stat().st_size} bytes, accepted are at most {_MAX_BYTES}.")
@@ -188,11 +202,12 @@ def read_manifest(bundle: Path) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: not readable JSON ({error}). Export the bundle again.") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if type(version) is int and version > SCHEMA_VERSION:
-        raise BundleError(f"{path} has schema_version {version}, this mvit2 reads {SCHEMA_VERSION}: upgrade mvit2.")
+    if type(version) is int and version != SCHEMA_VERSION:
+        todo = "upgrade mvit2" if version > SCHEMA_VERSION else "export the bundle again"
+        raise BundleError(f"{path} has schema_version {str(version)[:20]}, this mvit2 reads {SCHEMA_VERSION}: {todo}.")
     try:
         manifest: Manifest = _decode(Manifest, content, "manifest")
-    except (TypeError, ValueError, UsageError, BundleError) as error:
+    except (ValueError, UsageError, BundleError) as error:
         raise BundleError(f"{path}: {error}. Export the bundle again.") from None
     return manifest
 
@@ -202,7 +217,10 @@ def read_labels(bundle: Path, manifest: Manifest) -> tuple[str, ...]:
     file = next((f for f in manifest.files if f.path == LABELS), None)
     if file is None:
         raise BundleError(f"{bundle / MANIFEST} lists no {LABELS}. Export the bundle again.")
-    labels = tuple(verified_path(bundle, file).read_text(encoding="utf-8").splitlines())
+    try:
+        labels = tuple(verified_path(bundle, file).read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{bundle / LABELS} is no UTF-8 text ({error}). Export the bundle again.") from None
     if len(labels) != manifest.classes:
         raise BundleError(f"{bundle / LABELS} has {len(labels)} lines, the network {manifest.classes} classes.")
     return labels
@@ -226,10 +244,14 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return value
     if origin is Mapping:
         _expect(isinstance(value, dict), value, where, "an object")
-        return {name: _decode(arguments[1], v, f"{where}.{name}") for name, v in value.items()}
-    if kind is float and type(value) is int:
+        name, content = arguments
+        return {_decode(name, k, where): _decode(content, v, f"{where}[{k[:80]!r}]") for k, v in value.items()}
+    if kind is float:
+        finite = type(value) in (int, float) and abs(value) <= sys.float_info.max
+        _expect(finite, value, where, "a finite number")
         return float(value)
     _expect(type(value) is kind, value, where, kind.__name__)
+    _expect(kind is not str or not _LONE_SURROGATE.search(value), value, where, "text that UTF-8 can write")
     return value
 
 
@@ -237,7 +259,9 @@ def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
     _expect(isinstance(value, dict), value, where, "an object")
     hints = typing.get_type_hints(kind)
     names = [f.name for f in fields(kind)]
-    _expect(set(names) == set(value), sorted(value), where, f"exactly the fields {', '.join(names)}")
+    wrong = sorted(set(names) ^ set(value))
+    if wrong:
+        raise ValueError(f"{where}: missing or unknown {str(wrong)[:80]}, expected exactly {', '.join(names)}")
     return kind(**{name: _decode(hints[name], value[name], f"{where}.{name}") for name in names})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from mvit2.manifest import Engine, TensorFacts
 __all__ = ["ENGINES", "Backend", "LiteRTBackend", "OnnxRuntimeBackend", "open_interpreter", "open_model"]
 
 Array = NDArray[Any]
+_MAX_THREADS = 128  # ONNX Runtime takes minutes to start a thousand
 _greeted = False
 
 
@@ -28,7 +30,7 @@ class Backend(Protocol):
     output: TensorFacts
 
     def run(self, batch: Array) -> Array:
-        """``batch`` has the input's dtype and shape; a dimension of None takes any size."""
+        """``batch`` has the input's dtype and shape; a dimension of None takes any size. Threads may share a model."""
         ...
 
 
@@ -70,11 +72,13 @@ class LiteRTBackend:
             raise _not_ours(model, len(inputs), len(outputs))
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
         self.input, self.output = _litert_facts(inputs[0]), _litert_facts(outputs[0])
+        self._lock = threading.Lock()  # one set of tensors: threads would overwrite each other's input
 
     def run(self, batch: Array) -> Array:
-        self._interpreter.set_tensor(self._input, batch)
-        self._interpreter.invoke()
-        return np.array(self._interpreter.get_tensor(self._output))
+        with self._lock:
+            self._interpreter.set_tensor(self._input, batch)
+            self._interpreter.invoke()
+            return np.array(self._interpreter.get_tensor(self._output))
 
 
 ENGINES: Mapping[str, type[OnnxRuntimeBackend] | type[LiteRTBackend]] = {
@@ -106,7 +110,12 @@ def _without_greeting() -> Iterator[None]:
         yield
         return
     _greeted = True
-    saved, hidden = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        saved = os.dup(2)
+    except OSError:  # a program without stderr, such as one with a window only
+        yield
+        return
+    hidden = os.open(os.devnull, os.O_WRONLY)
     os.dup2(hidden, 2)
     try:
         yield
@@ -123,12 +132,12 @@ def open_model(model: Path, threads: int | None = None) -> Backend:
         threads: how many threads one inference may use; None is the engine's own choice.
 
     Raises:
-        UsageError: unknown suffix, threads < 1.
+        UsageError: unknown suffix, threads not in 1..128.
         MissingEngineError: the engine is not installed.
         BundleError: the engine cannot open the file.
     """
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads is {threads}, accepted: 1 or more.")
+    if threads is not None and threads not in range(1, _MAX_THREADS + 1):
+        raise UsageError(f"threads is {threads}, accepted: 1 to {_MAX_THREADS}.")
     if model.suffix not in ENGINES:
         raise UsageError(f"{model}: unknown kind of model file, accepted: {', '.join(ENGINES)}.")
     return ENGINES[model.suffix](model, threads)

@@ -5,7 +5,6 @@ Uses nothing but the bundle: its files' hashes, the pixels in ``golden/`` and th
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mvit2.errors import BundleError, MissingEngineError
-from mvit2.manifest import Difference, Manifest, read_labels, read_manifest, verified_path
+from mvit2.errors import BundleError, ImageError, MissingEngineError
+from mvit2.image import load_image
+from mvit2.manifest import Difference, FileRecord, Manifest, read_labels, read_manifest, verified_path
 
-from .backend import open_model
-from .classifier import scores_of
+from .classifier import open_artifact, scores_of
 from .parity import compare
 
 __all__ = ["GOLDEN", "BundleReport", "Golden", "check_bundle", "read_golden", "write_golden"]
@@ -67,21 +66,23 @@ def read_golden(bundle: Path, manifest: Manifest) -> Golden:
     try:
         cases = json.loads(verified_path(bundle, files[GOLDEN]).read_text(encoding="utf-8"))["cases"]
         names = tuple(str(case["name"]) for case in cases)
-        pixels = np.stack([_read_png(bundle, manifest, str(case["pixels"])) for case in cases])
-        expected = np.array([case["probabilities"] for case in cases], np.float32)
-    except (KeyError, TypeError, ValueError) as error:
+        pixels = np.stack([_read_pixels(bundle, files[case["pixels"]], manifest) for case in cases])
+        expected = np.array([case["probabilities"] for case in cases], np.float64)
+    except (ArithmeticError, ImageError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise BundleError(f"{bundle / GOLDEN} cannot be used ({error}). Export the bundle again.") from None
     if pixels.shape[1:] != (*manifest.preprocess.image_size, 3) or expected.shape != (len(cases), manifest.classes):
         raise BundleError(f"{bundle / GOLDEN}: sizes are not those of the network. Export the bundle again.")
-    return Golden(names, pixels, expected)
+    if not ((expected >= 0) & (expected <= 1)).all():  # False for NaN, too
+        raise BundleError(f"{bundle / GOLDEN} holds numbers that are no probabilities. Export the bundle again.")
+    return Golden(names, pixels, expected.astype(np.float32))
 
 
-def _read_png(bundle: Path, manifest: Manifest, path: str) -> NDArray[np.uint8]:
-    file = next(f for f in manifest.files if f.path == path)
-    with Image.open(io.BytesIO(verified_path(bundle, file).read_bytes()), formats=("PNG",)) as image:
-        if image.size[::-1] != manifest.preprocess.image_size:  # before decoding: the header alone tells
-            raise ValueError(f"{path} is {image.size[1]}x{image.size[0]} pixels")
-        return np.asarray(image.convert("RGB"))
+def _read_pixels(bundle: Path, file: FileRecord, manifest: Manifest) -> NDArray[np.uint8]:
+    image = load_image(verified_path(bundle, file))
+    height, width = manifest.preprocess.image_size
+    if image.size != (width, height):
+        raise ValueError(f"{file.path} has {image.height}x{image.width} pixels, the network {height}x{width}")
+    return np.asarray(image)
 
 
 def check_bundle(path: str | Path, threads: int | None = None) -> BundleReport:
@@ -98,7 +99,7 @@ def check_bundle(path: str | Path, threads: int | None = None) -> BundleReport:
     differences, skipped = [], []
     for artifact in manifest.artifacts:
         try:
-            backend = open_model(verified_path(bundle, artifact.file), threads)
+            backend = open_artifact(bundle, manifest, artifact, threads)
         except MissingEngineError as error:
             skipped.append((artifact.file.path, str(error)))
             continue

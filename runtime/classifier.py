@@ -14,7 +14,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mvit2.errors import BundleError, MissingEngineError, did_you_mean
+from mvit2.errors import BundleError, ImageError, MissingEngineError, did_you_mean
 from mvit2.image import ImageSource, Prediction, preprocess, to_pixel_values, top_k
 from mvit2.manifest import IO, Artifact, Manifest, read_labels, read_manifest, verified_path
 from mvit2.preprocess_spec import PreprocessSpec
@@ -22,7 +22,7 @@ from mvit2.preprocess_spec import PreprocessSpec
 from .backend import Backend, open_model
 from .parity import log_softmax
 
-__all__ = ["Classifier", "open_bundle", "scores_of"]
+__all__ = ["Classifier", "open_artifact", "open_bundle", "scores_of"]
 
 
 class Classifier:
@@ -55,15 +55,24 @@ class Classifier:
         return top_k(self.scores(preprocess(image, self.manifest.preprocess)[None])[0], self.labels, k)
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 RGB [N, H, W, 3] as mvit2.image.preprocess makes them -> softmax probabilities float32 [N, classes]."""
+        """uint8 RGB [N, H, W, 3] as mvit2.image.preprocess makes them -> softmax probabilities float32 [N, classes].
+
+        Raises ImageError: pixels of another dtype or shape.
+        """
         return scores_of(self._backend, self.manifest.io, self.manifest.preprocess, pixels)
 
 
 def scores_of(backend: Backend, io: IO, spec: PreprocessSpec, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Run an artifact on uint8 RGB [N, H, W, 3] -> softmax probabilities float32 [N, classes].
 
-    One image at a time, or all of them at once where the model's batch is open.
+    One image at a time, or all of them at once where the model's batch is open. Raises ImageError: other pixels.
     """
+    height, width = spec.image_size
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (height, width, 3) or not len(pixels):
+        raise ImageError(
+            f"pixels are {pixels.dtype} {list(pixels.shape)}, accepted: uint8 [N, {height}, {width}, 3], N >= 1; "
+            "make them with mvit2.image.preprocess."
+        )
     inputs = pixels if io == "image" else to_pixel_values(pixels, spec)
     batches = [inputs] if backend.input.shape[0] is None else [image[None] for image in inputs]
     outputs = np.concatenate([backend.run(batch) for batch in batches])
@@ -88,12 +97,24 @@ def open_bundle(path: str | Path, artifact: str | None = None, *, threads: int |
     missing: MissingEngineError | None = None
     for candidate in _candidates(bundle, manifest, artifact):
         try:
-            backend = open_model(verified_path(bundle, candidate.file), threads)
+            backend = open_artifact(bundle, manifest, candidate, threads)
         except MissingEngineError as error:
             missing = missing or error
             continue
         return Classifier(manifest, candidate, labels, backend)
     raise missing or BundleError(f"{bundle} holds no model file. Export it again.")
+
+
+def open_artifact(bundle: Path, manifest: Manifest, artifact: Artifact, threads: int | None = None) -> Backend:
+    """Open one of the bundle's model files. Raises as open_bundle does, and where the model has another interface."""
+    backend = open_model(verified_path(bundle, artifact.file), threads)
+    height, width = manifest.preprocess.image_size
+    shape = (height, width, 3) if manifest.io == "image" else (3, height, width)
+    said = ("uint8" if manifest.io == "image" else "float32", shape, (manifest.classes,))
+    found = (backend.input.dtype, backend.input.shape[1:], backend.output.shape[1:])
+    if found != said:
+        raise BundleError(f"{bundle / artifact.file.path} maps {found}, the manifest says {said}. Export it again.")
+    return backend
 
 
 def _candidates(bundle: Path, manifest: Manifest, artifact: str | None) -> Sequence[Artifact]:

@@ -29,13 +29,14 @@ def inspect_tflite(model: Path) -> GraphFacts:
     tensors = {t["index"]: t for t in plain.get_tensor_details()}
     shapes = {index: tuple(map(int, t["shape"])) for index, t in tensors.items()}
     partitions = [op for op in delegated._get_ops_details() if op["op_name"] == "DELEGATE"]
+    custom = {op["op_name"] for op in ops if not op["op_name"].isupper()}  # LiteRT's own are called like CONV_2D
     outputs = [t["index"] for t in plain.get_output_details()]
     inputs = [t["index"] for t in plain.get_input_details()]
     return GraphFacts(
         operators=dict(Counter(op["op_name"] for op in ops).most_common()),
         max_rank=max(len(shape) for shape in shapes.values()),
         transposes_of_maps=sum(1 for op in ops if _moves_a_map(op, shapes, inputs)),
-        flex_or_custom=tuple(sorted({n for op in ops if (n := op["op_name"]).startswith(("Flex", "CUSTOM"))})),
+        flex_or_custom=tuple(sorted(custom)),
         xnnpack_partitions=len(partitions),
         not_delegated=tuple(op["op_name"] for op in _left_to_litert(ops, partitions, outputs)),
     )

@@ -23,8 +23,9 @@ _SMALLEST_PROBABILITY = 1e-30
 
 
 def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """float [N, classes] -> log-probabilities float64 [N, classes]."""
-    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    """float [N, classes] -> log-probabilities float64 [N, classes]; a row that holds NaN or Inf becomes NaN."""
+    finite = np.where(np.isfinite(logits).all(-1, keepdims=True), logits, np.nan).astype(np.float64)
+    shifted = finite - finite.max(-1, keepdims=True)
     result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     return result
 
@@ -33,12 +34,13 @@ def compare(stage: str, reference: NDArray[Any], candidate: NDArray[Any], tolera
     """Compare probabilities of a stage with those of the torch model.
 
     Args:
-        reference, candidate: probabilities [N, classes]; NaN or Inf in either is a failure, never replaced.
+        reference, candidate: probabilities [N, classes]; NaN or Inf in either is a failure, never
+            replaced; so are different shapes, and none at all.
         tolerance: accepted max |difference| of log-probabilities. Two classes of the reference that are closer than
             this are a tie: either may come first.
     """
     finite = bool(np.isfinite(reference).all() and np.isfinite(candidate).all())
-    if reference.shape != candidate.shape or not finite:
+    if reference.shape != candidate.shape or not reference.size or not finite:
         return Difference(stage, len(reference), -1.0, -1.0, 0.0, tolerance, finite=False)
     a, b = (np.log(np.maximum(p.astype(np.float64), _SMALLEST_PROBABILITY)) for p in (reference, candidate))
     chosen = np.take_along_axis(a, b.argmax(-1)[:, None], -1)[:, 0]

@@ -1,0 +1,189 @@
+"""Who may import whom, read from every source file; and what a process has really loaded."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("mvit2", "export", "quantize", "runtime")
+STAGES = ("export", "quantize", "runtime")
+SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))]
+HEAVY = {"torch", "tensorflow", "onnx", "transformers", "onnx2tf", "onnxsim", "safetensors", "huggingface_hub", "jax"}
+ENGINES = {"onnxruntime", "ai_edge_litert"}
+
+
+# ---- the direction of imports, read from the source ----
+
+
+@dataclass(frozen=True)
+class Import:
+    file: str
+    module: str  # absolute
+    relative: bool
+    at_module_level: bool  # runs when the file is imported
+
+    @property
+    def stage(self) -> str:
+        """The folder that an import of ours reaches."""
+        parts = self.module.split(".")
+        return parts[1] if len(parts) > 1 and parts[1] in STAGES else "mvit2"
+
+    @property
+    def ours(self) -> bool:
+        return self.module.split(".")[0] == "mvit2"
+
+
+def _absolute(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str]:
+    """The modules that a statement imports; of ``from a import b`` also a.b, which may be one."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+        return
+    base = ".".join([package] * bool(node.level) + [node.module] * bool(node.module))
+    assert node.level <= 1, "no import reaches out of its folder by dots"
+    yield base
+    yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _imports(path: Path) -> Iterator[Import]:
+    folder = path.parent.name
+    package = "mvit2" if folder == "mvit2" else f"mvit2.{folder}"
+    lazy: set[ast.AST] = set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if typing_only or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            lazy.update(ast.walk(node))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            relative = isinstance(node, ast.ImportFrom) and node.level > 0
+            for module in _absolute(node, package):
+                yield Import(f"{folder}/{path.name}", module, relative, node not in lazy)
+
+
+IMPORTS = [found for path in SOURCES for found in _imports(path)]
+CONDUCTOR = {f"export/{name}.py" for name in ("pipeline", "cli", "info", "console")}  # these see every stage
+ENTRY_POINT = "mvit2/__main__.py"
+
+
+def test_the_reader_reads() -> None:
+    """Else every test below would pass on nothing."""
+    seen = {(found.file, found.module, found.at_module_level) for found in IMPORTS}
+    assert ("export/pipeline.py", "mvit2.runtime.check", True) in seen
+    assert ("export/pipeline.py", "torch", False) in seen
+    assert ("mvit2/model.py", "torch", True) in seen
+    assert ("runtime/check.py", "mvit2.runtime.parity", True) in seen
+    assert ("mvit2/__main__.py", "mvit2.export.cli", False) in seen
+    assert len(SOURCES) > 25 and len(IMPORTS) > 200
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_direction(path: Path) -> None:
+    """Stages stand on mvit2/ and never import each other; mvit2/ imports no stage."""
+    folder, name = path.parent.name, f"{path.parent.name}/{path.name}"
+    allowed = {folder, "mvit2"} | (set(STAGES) if name in CONDUCTOR else {"export"} if name == ENTRY_POINT else set())
+    reached = {found.stage for found in IMPORTS if found.file == name and found.ours}
+    assert reached <= allowed
+
+
+def test_relative_inside_a_folder_absolute_across() -> None:
+    wrong = [
+        found
+        for found in IMPORTS
+        if found.ours
+        and found.module not in ("mvit2", "mvit2.__version__")  # the package itself: its version, its folder
+        and found.relative != (found.stage == found.file.split("/")[0])
+    ]
+    assert wrong == []
+
+
+AT_MODULE_LEVEL = {
+    "torch": {"mvit2/model.py", "mvit2/initialise.py", "mvit2/weights.py", "export/fold.py", "export/to_onnx.py"},
+    "onnx": {"export/to_onnx.py", "export/to_tflite.py"},
+    "onnxsim": {"export/to_onnx.py"},
+    **{name: set() for name in ("tensorflow", "onnx2tf", "transformers", "onnxruntime", "ai_edge_litert", "jax")},
+    "typer": {"export/cli.py"},
+    "rich": {"export/console.py"},
+}
+
+
+@pytest.mark.parametrize("library", AT_MODULE_LEVEL)
+def test_heavy_libraries_are_imported_where_they_are_needed(library: str) -> None:
+    files = {f.file for f in IMPORTS if f.module.split(".")[0] == library and f.at_module_level}
+    assert files == AT_MODULE_LEVEL[library]
+
+
+@pytest.mark.parametrize("folder", ["runtime", "quantize"])
+def test_a_stage_that_ships_knows_no_torch(folder: str) -> None:
+    known = {found.module.split(".")[0] for found in IMPORTS if found.file.startswith(f"{folder}/")}
+    assert not known & {"torch", "tensorflow", "onnx", "transformers", "safetensors", "typer", "rich"}
+
+
+# ---- what a process has loaded ----
+
+
+def _loaded(code: str, *arguments: object, env: dict[str, str] | None = None) -> set[str]:
+    """Top-level modules in ``sys.modules`` after ``code``."""
+    script = (
+        "import sys\ntry:\n"
+        + "".join(f"    {line}\n" for line in code.splitlines())
+        + "except SystemExit as done:\n    assert not done.code, done.code\n"
+        "print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
+    )
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("LOADED ")[2].split())
+
+
+_PREDICT = """
+from mvit2.runtime import open_bundle
+assert len(open_bundle(sys.argv[1], sys.argv[2]).predict(sys.argv[3])) == 5
+"""
+_CHECK = """
+from mvit2.runtime import check_bundle
+assert check_bundle(sys.argv[1]).passed
+"""
+
+
+def test_importing_mvit2_loads_nothing() -> None:
+    assert not _loaded("import mvit2") & {*HEAVY, *ENGINES, "numpy", "PIL", "typer", "rich"}
+
+
+def test_importing_the_runtime_loads_no_engine() -> None:
+    loaded = _loaded("import mvit2.runtime")
+    assert {"numpy", "PIL"} <= loaded
+    assert not loaded & {*HEAVY, *ENGINES, "typer", "rich"}
+
+
+@pytest.mark.parametrize("main", ["main", "main_export"])
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_loads_nothing_heavy(main: str, option: str) -> None:
+    loaded = _loaded(f"sys.argv = ['mvit2', {option!r}]\nfrom mvit2.__main__ import {main}\n{main}()")
+    assert "typer" in loaded
+    assert not loaded & {*HEAVY, *ENGINES, "numpy", "PIL"}
+
+
+@pytest.mark.parametrize(
+    ("artifact", "engine"), [("model_float32.onnx", "onnxruntime"), ("model_float16.tflite", "ai_edge_litert")]
+)
+def test_a_prediction_loads_its_engine_only(artifact: str, engine: str, demo_bundle: Path, photos: Path) -> None:
+    loaded = _loaded(_PREDICT, demo_bundle, artifact, photos / "cat.jpg")
+    assert loaded & {*HEAVY, *ENGINES} == {engine}
+
+
+def test_a_check_loads_the_engines_only(demo_bundle: Path) -> None:
+    assert _loaded(_CHECK, demo_bundle) & {*HEAVY, *ENGINES} == ENGINES
+
+
+@pytest.mark.parametrize("command", ["predict", "check", "info"])
+def test_commands_that_need_no_torch_load_none(command: str, demo_bundle: Path, photos: Path) -> None:
+    arguments = [command, str(demo_bundle), *([str(photos / "cat.jpg")] if command == "predict" else [])]
+    loaded = _loaded(f"sys.argv = ['mvit2', *{arguments}]\nfrom mvit2.__main__ import main\nmain()")
+    assert not loaded & HEAVY

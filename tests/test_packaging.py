@@ -1,0 +1,208 @@
+"""The real wheel, made from the real sdist, installed into an empty folder and used from another one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Callable
+from email import message_from_string
+from pathlib import Path
+
+import pytest
+
+import mvit2
+
+Python = Callable[..., subprocess.CompletedProcess[str]]
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"mvit2": "mvit2", "export": "mvit2/export", "quantize": "mvit2/quantize", "runtime": "mvit2/runtime"}
+DATA = ("py.typed", "photos/*", "checkpoints/*/*")
+BASE = ("numpy", "numpy.libs", "PIL", "pillow.libs")  # what an installation without extras has
+CLI = ("typer", "rich", "pygments", "markdown_it", "mdurl", "shellingham", "click", "annotated_doc")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def _run(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _done(*command: object, cwd: Path) -> str:
+    done = _run(*command, cwd=cwd, PIP_NO_INDEX="1", PIP_DISABLE_PIP_VERSION_CHECK="1")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built in a copy of the tree, with tests and litter, because building writes into it."""
+    tree = tmp_path_factory.mktemp("tree")
+    for folder in (*FOLDERS, "tests"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, tree)
+    (tree / "runtime" / "litter.tmp").write_text("left by an editor")
+    code = "from setuptools.build_meta import build_sdist; print(build_sdist('dist'))"
+    return tree / "dist" / _done("-c", code, cwd=tree).split()[-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path) -> Path:
+    folder = sdist.parents[1] / "wheel"
+    _done("-m", "pip", "wheel", sdist, "--no-deps", "--no-build-isolation", "-w", folder, cwd=sdist.parent)
+    (found,) = folder.iterdir()
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(wheel: Path) -> Path:
+    """A folder into which nothing but the wheel was installed."""
+    target = wheel.parents[1] / "site"
+    _done("-m", "pip", "install", "--no-deps", "--target", target, wheel, cwd=wheel.parent)
+    return target
+
+
+@pytest.fixture(scope="module")
+def python(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Python:
+    """Run Python in an empty folder with the wheel and only the named packages of this environment.
+
+    -S keeps site-packages out, and with it the editable installation, which would lend what the wheel lacks.
+    """
+    libraries = Path(sysconfig.get_path("purelib"))
+
+    def run(*command: object, packages: tuple[str, ...] = BASE) -> subprocess.CompletedProcess[str]:
+        others = tmp_path_factory.mktemp("others")
+        for name in packages:
+            if (libraries / name).exists():
+                (others / name).symlink_to(libraries / name)
+        elsewhere = tmp_path_factory.mktemp("elsewhere")
+        return _run("-S", *command, cwd=elsewhere, PYTHONPATH=os.pathsep.join(map(str, (site, others))), COLUMNS="200")
+
+    return run
+
+
+def _expected() -> set[str]:
+    """Every source file at its place in the package, and the data."""
+    sources = {f"{target}/{path.name}" for folder, target in FOLDERS.items() for path in (ROOT / folder).glob("*.py")}
+    data = {path.relative_to(ROOT).as_posix() for pattern in DATA for path in (ROOT / "mvit2").glob(pattern)}
+    return sources | data
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    info = f"mvit2-{mvit2.__version__}.dist-info"
+    assert {name for name in names if not name.startswith(f"{info}/")} == _expected()
+    assert {f"mvit2/photos/{name}.jpg" for name in ("astronaut", "cat", "coffee", "rocket", "tripod")} <= names
+    assert {"mvit2/py.typed", "mvit2/checkpoints/0.5/model.safetensors", "mvit2/runtime/check.py"} <= names
+    assert {f"{info}/licenses/LICENSE", f"{info}/licenses/mvit2/photos/LICENSES.md"} <= names
+
+
+def test_no_generic_name_is_installed(site: Path) -> None:
+    """``import export`` belongs to the user."""
+    top = {path.name for path in site.iterdir()}
+    assert top == {"mvit2", f"mvit2-{mvit2.__version__}.dist-info", "bin"}
+    assert (site / f"mvit2-{mvit2.__version__}.dist-info/top_level.txt").read_text().split() == ["mvit2"]
+
+
+def test_the_data_are_those_of_the_tree(site: Path) -> None:
+    for pattern in DATA:
+        for path in (ROOT / "mvit2").glob(pattern):
+            assert (site / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
+
+
+def test_the_sdist_can_be_built_from(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "export/cli.py",
+        "runtime/check.py",
+        "quantize/__init__.py",
+    } <= names
+    assert not any("litter" in name or "golden" in name for name in names)
+
+
+def test_metadata(wheel: Path) -> None:
+    text = zipfile.ZipFile(wheel).read(f"mvit2-{mvit2.__version__}.dist-info/METADATA").decode()
+    metadata = message_from_string(text)
+    assert (metadata["Name"], metadata["Version"]) == ("mvit2", mvit2.__version__)
+    assert metadata["License-Expression"] == "MIT"
+    assert set(metadata.get_all("Provides-Extra")) == set(PYPROJECT["project"]["optional-dependencies"])
+    needed = {requirement for requirement in metadata.get_all("Requires-Dist") if "extra ==" not in requirement}
+    assert needed == {"numpy>=2.0", "pillow>=11"}
+
+
+def test_the_test_extra_brings_what_builds_the_wheel() -> None:
+    build = set(PYPROJECT["build-system"]["requires"])
+    assert build <= set(PYPROJECT["project"]["optional-dependencies"]["test"])
+
+
+# ---- installed, from another folder ----
+
+
+def test_the_version(python: Python) -> None:
+    done = python("-m", "mvit2", "--version", packages=(*BASE, *CLI))
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"mvit2 {mvit2.__version__}\n", "")
+    code = "from importlib.metadata import version; print(version('mvit2'))"
+    assert python("-c", code).stdout.strip() == mvit2.__version__
+
+
+def test_every_subpackage_comes_from_the_wheel(python: Python, site: Path) -> None:
+    code = "import mvit2, mvit2.export, mvit2.quantize, mvit2.runtime.check as c; print(mvit2.__file__, c.__file__)"
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert all(Path(file).is_relative_to(site) for file in done.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["export", "runtime", "quantize", "tests"])
+def test_generic_names_stay_free(name: str, python: Python) -> None:
+    assert f"No module named '{name}'" in python("-c", f"import {name}").stderr
+
+
+def test_every_module_can_be_imported(python: Python) -> None:
+    """With the libraries of this environment beside it, again without the editable installation."""
+    files = sorted(name.removesuffix(".py").replace("/", ".") for name in _expected() if name.endswith(".py"))
+    modules = [name.removesuffix(".__init__") for name in files if not name.endswith("__main__")]
+    everything = tuple(
+        path.name for path in Path(sysconfig.get_path("purelib")).iterdir() if "mvit2" not in path.name.lower()
+    )
+    code = f"import importlib\nfor name in {modules}:\n    importlib.import_module(name)\nprint('all')"
+    done = python("-c", code, packages=everything)
+    assert done.stdout == "all\n", done.stderr
+    assert len(modules) > 25
+
+
+@pytest.mark.parametrize("arguments", [["predict", "bundle", "photo.jpg"], ["--version"], ["export", "--help"], []])
+def test_without_the_command_line_s_libraries_it_says_what_to_install(arguments: list[str], python: Python) -> None:
+    done = python("-m", "mvit2", *arguments)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "error: the command line needs typer; install it with: pip install 'mvit2[cli]'\n"
+
+
+def test_a_prediction_needs_one_engine_only(python: Python, demo_bundle: Path, photos: Path) -> None:
+    """Base installation and LiteRT, as on a Raspberry Pi: no command line, no ONNX Runtime, no torch."""
+    code = (
+        "import sys; from mvit2.runtime import open_bundle, check_bundle; c = open_bundle(sys.argv[1]);"
+        "print(c.artifact.file.path, c.predict(sys.argv[2])[0].label, check_bundle(sys.argv[1]).passed)"
+    )
+    engine = ("ai_edge_litert", "flatbuffers")
+    done = python("-c", code, demo_bundle, photos / "coffee.jpg", packages=(*BASE, *engine))
+    from mvit2.runtime import open_bundle
+
+    label = open_bundle(demo_bundle).predict(photos / "coffee.jpg")[0].label
+    assert done.stdout == f"model_float32.tflite {label} True\n", done.stderr
