@@ -25,7 +25,7 @@ from mvit2.manifest import (
     write_manifest,
 )
 from mvit2.preprocess_spec import PreprocessSpec
-from mvit2.runtime.backend import open_model
+from mvit2.runtime.backend import no_telemetry, open_model
 from mvit2.runtime.check import Golden, write_golden
 from mvit2.runtime.classifier import scores_of
 from mvit2.runtime.inspect import inspect_tflite
@@ -77,6 +77,7 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
         Mvit2Error: any of mvit2.errors; CheckFailed carries the table of differences.
     """
     listener = listener or _Silent()
+    no_telemetry()  # onnxsim and onnx2tf import ONNX Runtime as well
     _require_libraries()
     with listener.step(f"load weights {request.weights}"):
         checkpoint = _load(request)

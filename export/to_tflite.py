@@ -75,16 +75,18 @@ def _finish(converted: Path, output: str, scale: float) -> Mapping[Precision, Pa
 def _run(command: list[str], work: Path, log: Path) -> int:
     """Run to the end; whatever interrupts us (Ctrl-C, SIGTERM) ends the whole process group first."""
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
             command,
             cwd=work,
             env={**os.environ, **quiet},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-        )
+        ) as process,
+    ):
         try:
             return process.wait(_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -92,7 +94,6 @@ def _run(command: list[str], work: Path, log: Path) -> int:
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
 
 
 def _failure(status: int, log: Path) -> str:

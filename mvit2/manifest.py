@@ -66,11 +66,16 @@ class WeightsIdentity:
 
 @dataclass(frozen=True)
 class TensorFacts:
-    """A model's input or output; a dimension of None is dynamic."""
+    """A model's input or output; a dimension of None is dynamic.
+
+    Where a tensor is quantised, real value = scale * (stored value - zero_point); else both are None.
+    """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+    scale: float | None = None
+    zero_point: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from mvit2.errors import BundleError, MissingEngineError, UsageError
 from mvit2.manifest import Engine, TensorFacts
 
-__all__ = ["ENGINES", "Backend", "LiteRTBackend", "OnnxRuntimeBackend", "open_interpreter", "open_model"]
+__all__ = [
+    "ENGINES",
+    "Backend",
+    "LiteRTBackend",
+    "OnnxRuntimeBackend",
+    "no_telemetry",
+    "open_interpreter",
+    "open_model",
+]
 
 Array = NDArray[Any]
 _MAX_THREADS = 128  # ONNX Runtime takes minutes to start a thousand
@@ -38,6 +46,7 @@ class OnnxRuntimeBackend:
     engine: Engine = "onnxruntime"
 
     def __init__(self, model: Path, threads: int | None = None) -> None:
+        no_telemetry()
         try:
             import onnxruntime as ort
         except ImportError:
@@ -85,6 +94,14 @@ ENGINES: Mapping[str, type[OnnxRuntimeBackend] | type[LiteRTBackend]] = {
     ".onnx": OnnxRuntimeBackend,
     ".tflite": LiteRTBackend,
 }
+
+
+def no_telemetry() -> None:
+    """Keep ONNX Runtime from reporting to its maker, which 1.31 does on Linux too; before its first import.
+
+    A user's own setting of the variable wins.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def open_interpreter(model: Path, **options: Any) -> Any:
@@ -160,4 +177,6 @@ def _onnx_facts(model: Path, nodes: list[Any]) -> TensorFacts:
 
 
 def _litert_facts(details: Mapping[str, Any]) -> TensorFacts:
-    return TensorFacts(str(details["name"]), np.dtype(details["dtype"]).name, tuple(map(int, details["shape"])))
+    name, dtype, shape = str(details["name"]), np.dtype(details["dtype"]).name, tuple(map(int, details["shape"]))
+    scale, zero_point = details["quantization"]  # (0.0, 0) stands for none
+    return TensorFacts(name, dtype, shape, float(scale), int(zero_point)) if scale else TensorFacts(name, dtype, shape)

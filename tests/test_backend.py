@@ -59,7 +59,8 @@ def test_facts(model: Path) -> None:
     backend = open_model(model)
     assert type(backend) is FILES[model.name]
     assert backend.engine == ("onnxruntime" if model.suffix == ".onnx" else "litert")
-    assert backend.input == TensorFacts("image", "uint8", (1, 128, 128, 3))
+    scale = (float(np.float32(1 / 255)), 0) if model.suffix == ".tflite" else (None, None)
+    assert backend.input == TensorFacts("image", "uint8", (1, 128, 128, 3), *scale)
     assert backend.output == TensorFacts("scores", "float32", (1, 20))
     assert {type(edge) for edge in backend.input.shape} == {int}
 

@@ -48,7 +48,7 @@ FULL = Manifest(  # no field has its default, so that a field that is dropped or
             FileRecord("model_float16.tflite", 12, "cd" * 32),
             "litert",
             "float16",
-            TensorFacts("pixel_values", "float32", (None, 3, 224, 160)),
+            TensorFacts("pixel_values", "float32", (None, 3, 224, 160), 0.25, 3),
             TensorFacts("logits", "float32", (None, 3)),
             GRAPH,
             DIFFERENCE,
