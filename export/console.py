@@ -17,7 +17,7 @@ from rich.table import Table
 
 from mvit2.manifest import Difference
 
-__all__ = ["Screen", "human_bytes"]
+__all__ = ["Screen", "human_bytes", "screen"]
 
 _NO_EDGE = 10_000  # columns of a file or a pipe: nothing is folded there
 
@@ -28,7 +28,11 @@ class Screen:
     Progress shows on a terminal only. Warnings show always, also with ``quiet``.
     """
 
-    def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
+    def __init__(self) -> None:
+        self.configure(quiet=False, as_json=False)
+
+    def configure(self, quiet: bool, as_json: bool) -> None:
+        """Begin anew, on the stdout and stderr of now."""
         self.out, self.err = _console(stderr=False), _console(stderr=True)
         self.quiet, self.as_json = quiet, as_json
         self.warnings: list[str] = []
@@ -111,3 +115,6 @@ def _difference_row(d: Difference) -> tuple[str, ...]:
 
 def human_bytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+screen = Screen()

@@ -7,7 +7,7 @@ import sys
 
 def _start(name: str) -> None:
     try:
-        from mvit2.export import cli
+        from mvit2.export import entry
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise
@@ -15,7 +15,7 @@ def _start(name: str) -> None:
         raise SystemExit(1) from None
     except KeyboardInterrupt:  # only until the command line has its own way of ending
         raise SystemExit(130) from None
-    getattr(cli, name)()
+    getattr(entry, name)()
 
 
 def main() -> None:

@@ -54,8 +54,8 @@ def test_help_and_version_load_nothing_heavy(words: list[str]) -> None:
 
 def test_refusing_arguments_loads_nothing_heavy() -> None:
     script = (
-        "import sys\nfrom mvit2.export import cli\nsys.argv = ['mvit2', 'export', '--variant', '1.1']\n"
-        "try:\n    cli.main()\nexcept SystemExit as end:\n    print(end.code, *sys.modules)"
+        "import sys\nfrom mvit2.export import entry\nsys.argv = ['mvit2', 'export', '--variant', '1.1']\n"
+        "try:\n    entry.main()\nexcept SystemExit as end:\n    print(end.code, *sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=ENVIRONMENT)
     code, *loaded = done.stdout.split()
