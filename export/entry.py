@@ -82,9 +82,10 @@ def _fail(message: str, code: int, differences: tuple[Difference, ...] = ()) -> 
 def _exit(code: int) -> None:
     try:
         print(end="", flush=True)
-    except OSError:  # the reader, such as head, has seen enough; or the disk is full
+    except OSError as error:
         sys.stdout = None
-        code = code or 1
+        seen_enough = isinstance(error, BrokenPipeError)  # the reader, such as head
+        code = code or (1 if seen_enough else _fail(error.strerror or str(error), 1))
     raise SystemExit(code)
 
 

@@ -74,13 +74,14 @@ def _finish(converted: Path, output: str, scale: float) -> Mapping[Precision, Pa
 
 def _run(command: list[str], work: Path, log: Path) -> int:
     """Run to the end; whatever interrupts us (Ctrl-C, SIGTERM) ends the whole process group first."""
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
+    steady = {"PYTHONHASHSEED": "0", "TMPDIR": str(work)}  # TensorFlow leaves generated code in the temporary folder
     with (
         log.open("wb") as output,
         subprocess.Popen(
             command,
             cwd=work,
-            env={**os.environ, **quiet},
+            env={**os.environ, **quiet, **steady},
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,

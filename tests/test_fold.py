@@ -53,17 +53,15 @@ def in_double(model: nn.Module, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
 def test_export_form_equals_the_network(oracles: ModuleType, variant: str) -> None:
-    """Judged in float64, and in float32 by what rounding does to the network itself."""
+    """Judged in float64, and in float32, where another order of rounding is all that may differ."""
     plain = oracles.seeded(ModelConfig(width_multiplier=float(variant), labels=tuple("abcdefg")))
     x = oracles.pictures(3, 96)
     expected = in_double(plain, x)
     oracles.assert_varied(expected)
     single, many = export_form(plain, single_image=True), export_form(plain, single_image=False)
-    rounding = oracles.gap(plain(x), expected)
-    assert rounding < 2e-5
     assert oracles.gap(in_double(many, x), expected) < 5e-6
-    assert oracles.gap(many(x), expected) < 2 * rounding
-    assert oracles.gap(torch.cat([single(one[None]) for one in x]), expected) < 2 * rounding
+    assert oracles.gap(many(x), expected) < 1e-5
+    assert oracles.gap(torch.cat([single(one[None]) for one in x]), expected) < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_the_exported_graph_is_fit_for_a_phone(demo_bundle: Path) -> None:
     assert graph.max_rank <= 4
     assert graph.flex_or_custom == ()
     assert graph.transposes_of_maps == 0
-    assert (graph.xnnpack_partitions, graph.not_delegated) == (1, ("CAST",))
+    assert (graph.xnnpack_partitions, graph.not_delegated) == (1, ())
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])

@@ -49,7 +49,7 @@ FULL = Manifest(  # no field has its default, so that a field that is dropped or
             "litert",
             "float16",
             TensorFacts("pixel_values", "float32", (None, 3, 224, 160), 0.25, 3),
-            TensorFacts("logits", "float32", (None, 3)),
+            TensorFacts("logits", "float32", (None, 3), 0.5, 4),
             GRAPH,
             DIFFERENCE,
         ),

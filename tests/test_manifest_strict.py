@@ -59,17 +59,19 @@ def _refusal(folder: Path, content: Any) -> str:
     return _one_line(caught.value)
 
 
-_OPTIONAL = {"resize_shortest", "resize_exact", "xnnpack_partitions", "not_delegated"}
+_OPTIONAL = {"resize_shortest", "resize_exact", "xnnpack_partitions", "not_delegated", "zero_point"}
 _FLOATS = {"max_probability", "max_log_probability", "top1_agreement", "tolerance", "scale"}
 _OTHERS: tuple[Any, ...] = (None, True, 7, 1.5, "x", [], {}, [[]], {"x": 1})
 
 
 def _fits(at: Spot, value: Any, other: Any) -> bool:
     """Whether ``other`` is as good in this place as ``value`` is, as far as its type goes."""
-    if other is None:
-        return at[-1] in _OPTIONAL or at[-2:-1] == ("shape",)
+    if other is None:  # a tensor may have no scale, the preprocessing has one
+        return at[-1] in _OPTIONAL or at[-2:-1] == ("shape",) or (at[-1] == "scale" and at[0] == "artifacts")
     if at[-1] in _FLOATS:
         return type(other) in (int, float)
+    if at[-1] == "zero_point":
+        return type(other) is int
     if at[-1] == "operators":
         return other in ({}, {"x": 1})
     if isinstance(value, list | dict):
@@ -183,7 +185,7 @@ def _mutated(content: dict[str, Any], random_: random.Random) -> bytes:
         if random_.random() < 0.3:
             del place[key]
         else:
-            place[key] = random_.choice(_JUNK)
+            place[key] = copy.deepcopy(random_.choice(_JUNK))
     data = bytearray(json.dumps(content).encode())
     for _ in range(random_.choice((0, 0, 1, 5))):
         at = random_.randrange(len(data))
