@@ -161,6 +161,10 @@ class Manifest:
     parity: tuple[Difference, ...]  # every stage of the chain, in order
     tools: Mapping[str, str] = field(default_factory=dict)  # library -> version that made this bundle
 
+    def __post_init__(self) -> None:
+        if not self.artifacts:
+            raise BundleError("the manifest lists no model file")
+
 
 def sha256_of(path: Path) -> str:
     with path.open("rb") as stream:

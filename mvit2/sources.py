@@ -52,7 +52,7 @@ def locate(weights: str, variant: str) -> Source:
     path = Path(os.path.expanduser(weights))  # unlike Path.expanduser, this leaves "~nobody" alone
     if weights and path.is_dir():  # an empty word, say from an unset shell variable, would be the current folder
         name = _absolute(path).name
-        return _folder(path, _own_name(name), name)
+        return _folder(path, _own_name(name), _printable(name))
     if weights and path.exists():
         return _file(path)
     if path.suffix.lower() not in _SUFFIXES and _HUB_ID.fullmatch(weights):
@@ -132,9 +132,9 @@ def _file(path: Path) -> Source:
     config = _if_file(folder / _CONFIG)
     if path.name in _WEIGHTS:  # then the folder says more than the file
         preprocessor = _if_file(folder / _PREPROCESSOR) if config else None
-        return Source(_own_name(folder.name), path.name, path, config, preprocessor)
+        return Source(_own_name(folder.name), _printable(path.name), path, config, preprocessor)
     ignored = f"the {_CONFIG} beside {path.name} is not read, it may belong to another file; give the folder to use it."
-    return Source(_own_name(path.stem), path.name, path, warning=ignored if config else None)
+    return Source(_own_name(path.stem), _printable(path.name), path, warning=ignored if config else None)
 
 
 def _if_file(path: Path) -> Path | None:
@@ -145,6 +145,11 @@ def _own_name(name: str) -> str:
     """``mobilevitv2-1.0-imagenet1k-256`` -> ``imagenet1k-256``, in characters that are safe in a folder's name."""
     name = re.sub(r"^mobilevit_?v2[-_]?(\d\.\d+|\d{3})?[-_.]?", "", name, flags=re.IGNORECASE)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "custom"
+
+
+def _printable(name: str) -> str:
+    """A file's name may hold bytes that are no text; the manifest is UTF-8."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _explicit_hub(weights: str) -> Source:

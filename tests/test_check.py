@@ -155,9 +155,16 @@ def test_wrong_golden_pixels_fail(bundle: Path) -> None:
 
 
 def test_nothing_checked_is_not_passed(bundle: Path) -> None:
+    assert not BundleReport((), (("model_float32.onnx", "no engine"),)).passed
     _edit_manifest(bundle, lambda m: m.update(artifacts=[]))
-    assert check_bundle(bundle) == BundleReport((), ())
-    assert not check_bundle(bundle).passed
+    with pytest.raises(BundleError, match="lists no model file"):
+        check_bundle(bundle)
+
+
+def test_the_manifest_cannot_widen_its_own_tolerance(bundle: Path) -> None:
+    """Else a forged manifest would pass everything."""
+    _edit_manifest(bundle, lambda m: [a["parity"].update(tolerance=100.0) for a in m["artifacts"]])
+    assert {d.tolerance for d in check_bundle(bundle).differences} == {1e-4, 2e-2}
 
 
 # ---- damage: an exception ----

@@ -141,6 +141,13 @@ def test_a_folder_that_is_named_like_a_repository_is_the_folder(
     assert seen(folder, locate(MEDIUM, "1.0"))[:3] == ("imagenet1k-256", MEDIUM.split("/")[1], SAFE)
 
 
+def test_a_name_that_is_no_text_can_still_be_written_down(tmp_path: Path) -> None:
+    file = os.fsencode(tmp_path) + b"/caf\xe9.pt"
+    open(file, "wb").close()
+    source = locate(os.fsdecode(file), "1.0")
+    assert (source.name, source.origin.encode()) == ("caf", b"caf?.pt")
+
+
 @pytest.mark.parametrize(
     ("files", "wrong"),
     [
