@@ -98,7 +98,7 @@ def _relabelled(config: ModelConfig, file: Path | None) -> ModelConfig:
         try:
             names = tuple(file.read_text(encoding="utf-8-sig").splitlines())
         except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"--labels {file} cannot be read ({error}).") from None
+            raise CheckpointError(f"--labels {file} cannot be read ({error}); give a text file in UTF-8.") from None
         if len(names) != config.num_labels:
             raise CheckpointError(
                 f"--labels {file} has {len(names)} lines, the network {config.num_labels} classes; give one line each."
