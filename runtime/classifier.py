@@ -102,7 +102,8 @@ def open_bundle(path: str | Path, artifact: str | None = None, *, threads: int |
             missing = missing or error
             continue
         return Classifier(manifest, candidate, labels, backend)
-    raise missing or BundleError(f"{bundle} holds no model file. Export it again.")
+    assert missing is not None  # a manifest lists at least one artifact
+    raise missing
 
 
 def open_artifact(bundle: Path, manifest: Manifest, artifact: Artifact, threads: int | None = None) -> Backend:

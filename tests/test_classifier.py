@@ -235,7 +235,7 @@ def test_what_predict_refuses(classifier: Classifier, pictures: list[Path], tmp_
             classifier.predict(pictures[0], top_k=k)
     for source in (tmp_path / "absent.jpg", b"", np.zeros((2, 2, 2, 2), np.uint8), None):
         with pytest.raises(ImageError):
-            classifier.predict(source)  # type: ignore[call-overload]
+            classifier.predict(source)
 
 
 def _edited(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> None:
@@ -247,7 +247,7 @@ def _edited(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> None:
 @pytest.mark.parametrize(
     ("edit", "wrong"),
     [
-        (lambda m: m.update(artifacts=[]), "holds no model file"),
+        (lambda m: m.update(artifacts=[]), "lists no model file"),
         (lambda m: m.update(files=[]), "lists no labels.txt"),
         (lambda m: m.update(classes=21), "has 20 lines, the network 21 classes"),
         (lambda m: m.update(io="tensor"), "the manifest says ('float32', (3, 128, 128), (20,))"),

@@ -159,4 +159,4 @@ def test_a_kill_leaves_the_old_bundle(start: Callable[..., Session], run: Callab
     assert session.end(signal.SIGKILL) == -signal.SIGKILL
     after = tree(session.out)
     assert {path: after.get(path) for path in session.before} == session.before
-    assert run("check", session.out / NAME, "--quiet").returncode == 0  # type: ignore[attr-defined]
+    assert run("check", session.out / NAME, "--quiet").returncode == 0

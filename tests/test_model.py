@@ -164,7 +164,7 @@ def test_training_lowers_the_loss_and_reaches_every_parameter(oracles: ModuleTyp
     for _ in range(12):
         optimiser.zero_grad()
         loss = F.cross_entropy(model(x), target)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         gradients = {name: torch.zeros(1) if p.grad is None else p.grad for name, p in model.named_parameters()}
         assert [name for name, grad in gradients.items() if not 0 < grad.abs().sum() < torch.inf] == []
         optimiser.step()

@@ -113,7 +113,7 @@ def test_passed(change: dict[str, Any], passed: bool) -> None:
 
 
 def test_tolerances_are_per_precision() -> None:
-    assert set(TOLERANCES) == set(Precision.__args__)  # type: ignore[attr-defined]
+    assert set(TOLERANCES) == set(Precision.__args__)
     assert TOLERANCES == {"float32": 1e-4, "float16": 2e-2}
 
 

@@ -26,7 +26,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def demo(output: Path, **options: object) -> ExportResult:
     """The bundled checkpoint as ONNX, which takes seconds."""
     defaults = {"weights": "demo", "variant": "0.5", "formats": ("onnx",), "output": output}
-    return export(ExportRequest(**{**defaults, **options}))  # type: ignore[arg-type]
+    return export(ExportRequest(**{**defaults, **options}))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

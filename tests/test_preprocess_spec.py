@@ -196,7 +196,7 @@ def test_default_recipes(size: Any, layout: Any, expected: PreprocessSpec) -> No
 
 def test_default_refuses_the_unknown() -> None:
     with pytest.raises(UsageError, match=r"layout = 'tim' cannot be used; accepted: .*Did you mean 'timm'"):
-        PreprocessSpec.default(256, "tim")  # type: ignore[arg-type]
+        PreprocessSpec.default(256, "tim")
     with pytest.raises(UsageError, match=r"image_size = \(0, 0\)"):
         PreprocessSpec.default(0, "timm")
 

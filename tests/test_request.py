@@ -86,7 +86,7 @@ def test_accepted(options: dict[str, Any], attribute: str, expected: object) -> 
     request = ExportRequest(**options)
     assert getattr(request, attribute) == expected
     with pytest.raises(FrozenInstanceError):
-        request.opset = 17  # type: ignore[misc]
+        request.opset = 17
 
 
 @pytest.mark.parametrize(
