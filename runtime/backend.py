@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mvit2.errors import BundleError, MissingEngineError, Mvit2Error, UsageError
+from mvit2.errors import BundleError, MissingEngineError, UsageError
 from mvit2.manifest import Engine, TensorFacts
 
 __all__ = [
@@ -49,8 +49,8 @@ class OnnxRuntimeBackend:
         no_telemetry()
         try:
             import onnxruntime as ort
-        except ImportError as error:
-            raise _no_engine("onnxruntime", "ort", error) from None
+        except ImportError:
+            raise MissingEngineError("onnxruntime", "ort") from None
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or 0  # 0: one thread per core
@@ -108,8 +108,8 @@ def open_interpreter(model: Path, **options: Any) -> Any:
     """LiteRT's Interpreter with its tensors allocated. Raises MissingEngineError, BundleError."""
     try:
         from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise _no_engine("ai-edge-litert", "litert", error) from None
+    except ImportError:
+        raise MissingEngineError("ai-edge-litert", "litert") from None
     try:
         with _without_greeting():
             interpreter = Interpreter(str(model), **options)
@@ -158,12 +158,6 @@ def open_model(model: Path, threads: int | None = None) -> Backend:
     if model.suffix not in ENGINES:
         raise UsageError(f"{model}: unknown kind of model file, accepted: {', '.join(ENGINES)}.")
     return ENGINES[model.suffix](model, threads)
-
-
-def _no_engine(library: str, extra: str, error: ImportError) -> Mvit2Error:
-    if isinstance(error, ModuleNotFoundError):
-        return MissingEngineError(library, extra)
-    return Mvit2Error(f"{library} is installed, but loading it failed ({error}); install it again.")
 
 
 def _cannot_open(model: Path, engine: str, error: Exception) -> BundleError:
