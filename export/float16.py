@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .rewrite import add_operator_code
+from mvit2.flatbuffer import operator_code
 
 __all__ = ["KEPT_SHARE", "to_float16"]
 
@@ -28,7 +28,7 @@ def to_float16(model: Any) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
     graph = model.subgraphs[0]
-    code = add_operator_code(model, schema.BuiltinOperator.DEQUANTIZE, _DEQUANTIZE_FLOAT16)
+    code = operator_code(model, schema.BuiltinOperator.DEQUANTIZE, _DEQUANTIZE_FLOAT16)
     halves: dict[int, int] = {}  # buffer -> its float16 tensor; equal weights may share a buffer
     dequantize = []
     for index in _large_constants(model, graph, schema.TensorType.FLOAT32):

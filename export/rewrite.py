@@ -9,26 +9,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
 
-__all__ = ["add_operator_code", "name_output", "read_tflite", "scale_input", "write_tflite"]
+from mvit2.flatbuffer import operator_code
 
-
-def read_tflite(file: Path) -> Any:
-    """A ModelT, the object form of ai_edge_litert.schema_py_generated."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    return schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
-
-
-def write_tflite(model: Any, file: Path) -> None:
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), b"TFL3")
-    file.write_bytes(builder.Output())
+__all__ = ["name_output", "scale_input"]
 
 
 def name_output(model: Any, name: str) -> None:
@@ -47,7 +34,7 @@ def scale_input(model: Any, scale: float) -> None:
     entry = _reader(graph, graph.inputs[0])
     pixels.quantization = schema.QuantizationParametersT()
     pixels.quantization.scale, pixels.quantization.zeroPoint = [scale], [0]
-    entry.opcodeIndex = add_operator_code(model, schema.BuiltinOperator.DEQUANTIZE, version=1)
+    entry.opcodeIndex = operator_code(model, schema.BuiltinOperator.DEQUANTIZE, version=1)
     entry.builtinOptions, entry.builtinOptionsType = None, schema.BuiltinOptions.NONE
     stem = _reader(graph, entry.outputs[0])
     while model.operatorCodes[stem.opcodeIndex].builtinCode != schema.BuiltinOperator.CONV_2D:
@@ -60,14 +47,3 @@ def scale_input(model: Any, scale: float) -> None:
 def _reader(graph: Any, tensor: int) -> Any:
     """The operator that reads ``tensor``."""
     return next(operator for operator in graph.operators if tensor in list(operator.inputs))
-
-
-def add_operator_code(model: Any, builtin: int, version: int) -> int:
-    """Declare an operator; returns the index by which operators refer to it."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = builtin
-    code.version = version
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1

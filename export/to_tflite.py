@@ -19,10 +19,11 @@ import numpy as np
 import onnx
 
 from mvit2.errors import ConversionError
+from mvit2.flatbuffer import read_tflite, write_tflite
 from mvit2.manifest import Precision
 
 from .float16 import to_float16
-from .rewrite import name_output, read_tflite, scale_input, write_tflite
+from .rewrite import name_output, scale_input
 
 __all__ = ["to_tflite"]
 

@@ -9,29 +9,31 @@ import hashlib
 import json
 import os
 import re
-import sys
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from .errors import BundleError, UsageError
 from .preprocess_spec import PreprocessSpec
+from .strict import decode
 
 __all__ = [
     "IO",
     "LABELS",
     "MANIFEST",
     "SCHEMA_VERSION",
+    "Accuracy",
     "Artifact",
+    "Calibration",
     "Difference",
     "Engine",
+    "Fidelity",
     "FileRecord",
     "GraphFacts",
     "Manifest",
     "Precision",
+    "Quantisation",
     "TensorFacts",
     "WeightsIdentity",
     "read_labels",
@@ -46,11 +48,10 @@ MANIFEST, LABELS = "manifest.json", "labels.txt"
 SCHEMA_VERSION = 1
 _MAX_BYTES = 8 << 20
 _MAX_PATH = 200
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _FILE_NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*")
 IO = Literal["image", "tensor"]
 Engine = Literal["onnxruntime", "litert"]
-Precision = Literal["float32", "float16"]
+Precision = Literal["float32", "float16", "dynamic", "int8", "full-int8"]
 _SUFFIXES: Mapping[Engine, str] = {"onnxruntime": ".onnx", "litert": ".tflite"}
 
 
@@ -109,6 +110,51 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """The pictures that int8 ranges were learned on: sha256 of each file, and how many of them were held out."""
+
+    source: Literal["folder", "bundled photographs"]
+    seed: int
+    sha256: tuple[str, ...]
+    held_out: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Right answers among ``images`` labelled pictures."""
+
+    images: int
+    top1: int
+    top5: int
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """A quantised artifact compared with the float32 one on pictures that it was not calibrated on.
+
+    Logits are compared as log-probabilities less their mean, which is what is left of them in any artifact.
+    """
+
+    source: Literal["held-out calibration pictures", "evaluation pictures"]
+    images: int
+    agreement: float  # share of pictures with the same first class
+    snr_db: float  # 10 log10(power of the float logits / power of the difference)
+    max_error: float  # max |difference| of probabilities
+    float_accuracy: Accuracy | None = None  # of the float32 artifact, where the pictures have labels
+    accuracy: Accuracy | None = None
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How an artifact was quantised, and how near it is to float32."""
+
+    method: str  # how the activations' ranges were found; "none" where there are none
+    float_blocks: tuple[str, ...]  # blocks of the network that stayed float
+    candidates: Mapping[str, float]  # method -> logit SNR in dB on the held-out pictures, simulated
+    fidelity: Fidelity
+
+
+@dataclass(frozen=True)
 class FileRecord:
     """A file of the bundle: POSIX path inside it, size and content."""
 
@@ -134,11 +180,14 @@ class Artifact:
     input: TensorFacts
     output: TensorFacts
     graph: GraphFacts
-    parity: Difference
+    parity: Difference | None  # with torch, for float artifacts
+    quantisation: Quantisation | None = None  # for the others
 
     def __post_init__(self) -> None:
         if not self.file.path.endswith(_SUFFIXES[self.engine]):
             raise BundleError(f"manifest gives {self.file.path} to {self.engine}, accepted: *{_SUFFIXES[self.engine]}")
+        if (self.parity is None) == (self.quantisation is None):
+            raise BundleError(f"manifest must give {self.file.path} either parity or quantisation")
 
 
 @dataclass(frozen=True)
@@ -159,6 +208,7 @@ class Manifest:
     artifacts: tuple[Artifact, ...]
     files: tuple[FileRecord, ...]  # all others: labels, golden vectors
     parity: tuple[Difference, ...]  # every stage of the chain, in order
+    calibration: Calibration | None = None
     tools: Mapping[str, str] = field(default_factory=dict)  # library -> version that made this bundle
 
     def __post_init__(self) -> None:
@@ -215,7 +265,7 @@ def read_manifest(bundle: Path) -> Manifest:
         todo = "upgrade mvit2" if version > SCHEMA_VERSION else "export the bundle again"
         raise BundleError(f"{path} has schema_version {str(version)[:20]}, this mvit2 reads {SCHEMA_VERSION}: {todo}.")
     try:
-        manifest: Manifest = _decode(Manifest, content, "manifest")
+        manifest: Manifest = decode(Manifest, content, "manifest")
     except (ValueError, UsageError, BundleError) as error:
         raise BundleError(f"{path}: {error}. Export the bundle again.") from None
     return manifest
@@ -233,47 +283,3 @@ def read_labels(bundle: Path, manifest: Manifest) -> tuple[str, ...]:
     if len(labels) != manifest.classes:
         raise BundleError(f"{bundle / LABELS} has {len(labels)} lines, the network {manifest.classes} classes.")
     return labels
-
-
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    """JSON ``value`` as ``kind``, strictly: a wrong type, a missing or an unknown field is a ValueError."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if is_dataclass(kind):
-        return _decode_dataclass(kind, value, where)
-    if origin is tuple:
-        _expect(isinstance(value, list), value, where, "a list")
-        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
-        _expect(len(kinds) == len(value), value, where, f"{len(kinds)} values")
-        return tuple(_decode(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    if origin in (types.UnionType, typing.Union):
-        present = [k for k in arguments if k is not type(None)]
-        return None if value is None and len(present) < len(arguments) else _decode(present[0], value, where)
-    if origin is Literal:
-        _expect(value in arguments, value, where, " or ".join(map(repr, arguments)))
-        return value
-    if origin is Mapping:
-        _expect(isinstance(value, dict), value, where, "an object")
-        name, content = arguments
-        return {_decode(name, k, where): _decode(content, v, f"{where}[{k[:80]!r}]") for k, v in value.items()}
-    if kind is float:
-        finite = type(value) in (int, float) and abs(value) <= sys.float_info.max
-        _expect(finite, value, where, "a finite number")
-        return float(value)
-    _expect(type(value) is kind, value, where, kind.__name__)
-    _expect(kind is not str or not _LONE_SURROGATE.search(value), value, where, "text that UTF-8 can write")
-    return value
-
-
-def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
-    _expect(isinstance(value, dict), value, where, "an object")
-    hints = typing.get_type_hints(kind)
-    names = [f.name for f in fields(kind)]
-    wrong = sorted(set(names) ^ set(value))
-    if wrong:
-        raise ValueError(f"{where}: missing or unknown {str(wrong)[:80]}, expected exactly {', '.join(names)}")
-    return kind(**{name: _decode(hints[name], value[name], f"{where}.{name}") for name in names})
-
-
-def _expect(condition: bool, value: object, where: str, accepted: str) -> None:
-    if not condition:
-        raise ValueError(f"{where} is {str(value)[:80]!r}, expected {accepted}")

@@ -1,0 +1,60 @@
+"""TFLite files as objects: read, write, and the few edits that every rewrite needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ["operator_code", "prune", "read_tflite", "write_tflite"]
+
+
+def read_tflite(file: Path) -> Any:
+    """A ModelT, the object form of ai_edge_litert.schema_py_generated."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+
+
+def write_tflite(model: Any, file: Path) -> None:
+    import flatbuffers
+
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    file.write_bytes(builder.Output())
+
+
+def operator_code(model: Any, builtin: int, version: int) -> int:
+    """The index by which operators refer to ``builtin`` of ``version``; declared where the model lacks it."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    for index, known in enumerate(model.operatorCodes):
+        if (known.builtinCode, known.version) == (builtin, version):
+            return index
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = builtin
+    code.version = version
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def prune(model: Any) -> None:
+    """Drop the tensors, buffers and operator codes that nothing refers to any more. Buffer 0 stays: it is "no data"."""
+    graph = model.subgraphs[0]
+    used = {int(t) for op in graph.operators for t in (*op.inputs, *op.outputs) if t >= 0}
+    used |= {int(t) for t in (*graph.inputs, *graph.outputs)}
+    tensors = {old: new for new, old in enumerate(sorted(used))} | {-1: -1}
+    graph.tensors = [graph.tensors[old] for old in sorted(used)]
+    for holder in (*graph.operators, graph):
+        holder.inputs = [tensors[int(t)] for t in holder.inputs]
+        holder.outputs = [tensors[int(t)] for t in holder.outputs]
+    for definition in model.signatureDefs or ():
+        for entry in (*definition.inputs, *definition.outputs):
+            entry.tensorIndex = tensors[entry.tensorIndex]
+    kept = sorted({0, *(t.buffer for t in graph.tensors), *(m.buffer for m in model.metadata or ())})
+    model.buffers = [model.buffers[old] for old in kept]
+    for holder in (*graph.tensors, *(model.metadata or ())):
+        holder.buffer = kept.index(holder.buffer)
+    codes = sorted({op.opcodeIndex for op in graph.operators})
+    model.operatorCodes = [model.operatorCodes[old] for old in codes]
+    for operator in graph.operators:
+        operator.opcodeIndex = codes.index(operator.opcodeIndex)
