@@ -53,6 +53,19 @@ ImageSize = Annotated[str | None, Opt(metavar="N|HxW", help="Pixels, multiples o
 Io = Annotated[str, Opt(metavar="IO", help="image: uint8 RGB in, probabilities out; tensor: the bare network.")]
 Opset = Annotated[int, Number(metavar="N", help="ONNX opset, 13 to 20.")]
 DynamicBatch = Annotated[bool, Opt("--dynamic-batch", help="Leave the batch open (ONNX only).")]
+_QUANTIZE = "none, float16, dynamic, int8, full-int8; repeatable. Default: int8 for TFLite."
+Quantize = Annotated[list[str] | None, Opt("--quantize", metavar="SCHEME", help=_QUANTIZE)]
+Calibration = Annotated[Path | None, Opt(metavar="FOLDER", help="Pictures like those the app will see, 200 or more.")]
+Samples = Annotated[int, Number("--calibration-samples", metavar="N", help="How many of them are used.")]
+Seed = Annotated[int, Number(metavar="N", help="Which of them.")]
+Learning = Annotated[
+    int | None, Number("--learning-steps", metavar="N", help="Gradient steps on int8 ranges; default: by the size.")
+]
+Evaluation = Annotated[Path | None, Opt("--eval", metavar="FOLDER|CSV", help="Labelled pictures, to measure accuracy.")]
+_SHARE = "Keep blocks float until int8 has this share of float's top-1 answers, such as 0.99."
+MinAgreement = Annotated[float | None, Opt("--min-agreement", metavar="SHARE", help=_SHARE)]
+MaxDrop = Annotated[float | None, Opt("--max-drop", metavar="POINTS", help="The same for top-1 points lost on --eval.")]
+Force = Annotated[bool, Opt("--force", help="Calibrate on few pictures; write a model that collapsed.")]
 Labels = Annotated[Path | None, Opt(metavar="FILE", help="Text file with one class name a line.")]
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]
@@ -79,12 +92,21 @@ def export(
     opset: Opset = 18,
     dynamic_batch: DynamicBatch = False,
     labels: Labels = None,
+    quantize: Quantize = None,
+    calibration: Calibration = None,
+    calibration_samples: Samples = 256,
+    seed: Seed = 0,
+    learning_steps: Learning = None,
+    evaluation: Evaluation = None,
+    min_agreement: MinAgreement = None,
+    max_drop: MaxDrop = None,
+    force: Force = False,
     quiet: Quiet = False,
     json: Json = False,
     version: Version = False,
 ) -> None:
     screen.configure(quiet, json)
-    from .request import ExportRequest, parse_formats, parse_image_size, parse_io
+    from .request import ExportRequest, parse_formats, parse_image_size, parse_io, parse_quantize
 
     request = ExportRequest(
         weights=weights,
@@ -97,12 +119,22 @@ def export(
         io=parse_io(io),
         dynamic_batch=dynamic_batch,
         labels=labels,
+        quantize=parse_quantize(quantize),
+        calibration=calibration,
+        calibration_samples=calibration_samples,
+        seed=seed,
+        learning_steps=learning_steps,
+        evaluation=evaluation,
+        min_agreement=min_agreement,
+        max_drop=max_drop,
+        force=force,
     )
     from .pipeline import export as run_export
 
     result = run_export(request, screen)
     bundle, manifest = _shown(result.bundle), result.manifest
     screen.differences(manifest.parity)
+    screen.fidelity(manifest)
     rows = [(f"{bundle}/{a.file.path}", human_bytes(a.file.bytes)) for a in manifest.artifacts]
     rows.append((f"{bundle}/ labels, golden vectors, manifest", human_bytes(sum(f.bytes for f in manifest.files))))
     screen.table("written", ("file", "size"), rows)
@@ -173,6 +205,59 @@ def check(
     screen.json({"passed": True, **asdict(report)})
     screen.differences(report.differences)
     screen.result(f"{bundle} is intact and computes what torch computed. next: mvit2 predict {bundle} PHOTO.jpg")
+
+
+@app.command(help="Say what each block of a network loses to int8, on held-out calibration pictures.")
+def sensitivity(
+    variant: Variant = None,
+    weights: Weights = "auto",
+    image_size: ImageSize = None,
+    calibration: Calibration = None,
+    calibration_samples: Samples = 256,
+    seed: Seed = 0,
+    learning_steps: Learning = None,
+    force: Force = False,
+    plot: Annotated[Path | None, Opt(metavar="FILE.png", help="Draw the table, too.")] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    screen.configure(quiet, json)
+    from .request import ExportRequest, parse_image_size
+
+    request = ExportRequest(
+        weights=weights,
+        variant=variant,
+        image_size=parse_image_size(image_size),
+        calibration=calibration,
+        calibration_samples=calibration_samples,
+        seed=seed,
+        learning_steps=learning_steps,
+        force=force,
+    )
+    from .sensitivity import analyse
+    from .sensitivity import plot as draw
+
+    losses = analyse(request, screen)
+    columns = ("block", "alone: SNR", "cosine", "same top-1", "all but it: SNR", "same top-1")
+    rows = [
+        (
+            loss.block,
+            f"{loss.alone_snr_db:.1f} dB",
+            f"{loss.alone_cosine:.5f}",
+            f"{loss.alone_agreement:.1%}",
+            f"{loss.without_snr_db:.1f} dB",
+            f"{loss.without_agreement:.1%}",
+        )
+        for loss in losses
+    ]
+    screen.table("int8 against float, the most sensitive block first", columns, rows)
+    if plot is not None:
+        draw(losses, plot)
+        screen.result(f"drawn: {plot}")
+    screen.json({"blocks": [asdict(loss) for loss in losses], "warnings": screen.warnings})
+    screen.result(
+        "next: mvit2-export --quantize int8 --min-agreement 0.99 keeps such blocks float until that is reached"
+    )
 
 
 @app.command(help="Say what a bundle or a model file is.")

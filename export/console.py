@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mvit2.manifest import Difference
+from mvit2.fidelity import confidence_interval
+from mvit2.manifest import Artifact, Difference, Manifest, Quantisation
 
 __all__ = ["Screen", "human_bytes", "screen"]
 
@@ -75,6 +76,22 @@ class Screen:
         elif not self.quiet and not self.as_json:
             self.out.print(table)
 
+    def fidelity(self, manifest: Manifest) -> None:
+        """What quantisation cost, and on which pictures that was measured."""
+        rows = [_fidelity_row(a, a.quantisation) for a in manifest.artifacts if a.quantisation is not None]
+        if rows:
+            fidelity = next(a.quantisation for a in manifest.artifacts if a.quantisation is not None).fidelity
+            columns = (
+                "artifact",
+                "same top-1",
+                "SNR",
+                "max |Δ p|",
+                "top-1 / float32 (95 %)",
+                "top-5 / float32",
+                "XNNPACK",
+            )
+            self.table(f"compared with float32 on {fidelity.images} {fidelity.source}", columns, rows)
+
     def json(self, content: object) -> None:
         if self.as_json:
             self.out.out(json.dumps(content), highlight=False)
@@ -111,6 +128,19 @@ def _difference_row(d: Difference) -> tuple[str, ...]:
         f"{d.top1_agreement:.0%}",
         verdict,
     )
+
+
+def _fidelity_row(artifact: Artifact, quantisation: Quantisation) -> tuple[str, ...]:
+    f, graph = quantisation.fidelity, artifact.graph
+    first = fifth = "-"
+    if f.accuracy is not None and f.float_accuracy is not None:
+        low, high = confidence_interval(f.accuracy.top1, f.images)
+        first = f"{f.accuracy.top1 / f.images:.1%} / {f.float_accuracy.top1 / f.images:.1%} ({low:.1%} to {high:.1%})"
+        fifth = f"{f.accuracy.top5 / f.images:.1%} / {f.float_accuracy.top5 / f.images:.1%}"
+    total, left = sum(graph.operators.values()), graph.not_delegated
+    share = "-" if left is None else f"{1 - len(left) / total:.0%}, {graph.xnnpack_partitions} part(s)"
+    error = f"{f.max_error:.2f}"
+    return artifact.file.path, f"{f.agreement:.1%}", f"{f.snr_db:.1f} dB", error, first, fifth, share
 
 
 def human_bytes(size: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mvit2.manifest import GraphFacts, TensorFacts, read_manifest, sha256_of
+from mvit2.manifest import Artifact, GraphFacts, TensorFacts, read_manifest, sha256_of
 from mvit2.runtime.backend import OnnxRuntimeBackend, open_model
 from mvit2.runtime.inspect import inspect_tflite
 
@@ -34,11 +34,8 @@ def describe_bundle(path: Path) -> tuple[list[Table], dict[str, Any]]:
         ("input, output", f"{_tensor(manifest.artifacts[0].input)} -> {_tensor(manifest.artifacts[0].output)}"),
         ("made with", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
     ]
-    rows = [
-        (a.file.path, human_bytes(a.file.bytes), f"{a.parity.max_log_probability:.1e}", _xnnpack(a.graph))
-        for a in manifest.artifacts
-    ]
-    columns = ("artifact", "size", "max |Δ log p|", "on LiteRT, XNNPACK runs")
+    rows = [(a.file.path, human_bytes(a.file.bytes), _nearness(a), _xnnpack(a.graph)) for a in manifest.artifacts]
+    columns = ("artifact", "size", "against float", "on LiteRT, XNNPACK runs")
     return [(manifest.name, ("", ""), about), ("artifacts", columns, rows)], asdict(manifest)
 
 
@@ -73,6 +70,14 @@ def describe_model(path: Path) -> tuple[list[Table], dict[str, Any]]:
     ]
     operators = [(name, str(count)) for name, count in graph.operators.items()]
     return [(path.name, ("", ""), about), ("operators", ("type", "count"), operators)], content
+
+
+def _nearness(artifact: Artifact) -> str:
+    if artifact.parity is not None:
+        return f"max |Δ log p| {artifact.parity.max_log_probability:.1e}"
+    assert artifact.quantisation is not None
+    fidelity = artifact.quantisation.fidelity
+    return f"same top-1 {fidelity.agreement:.1%}, {fidelity.snr_db:.1f} dB"
 
 
 def _tensor(facts: TensorFacts) -> str:

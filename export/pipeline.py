@@ -33,6 +33,7 @@ from mvit2.runtime.parity import TOLERANCES, compare
 
 from .inputs import parity_inputs
 from .output import check_target, under_construction
+from .quantisation import Quantiser
 from .request import ExportRequest
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from mvit2.checkpoint import Checkpoint
 
-__all__ = ["ExportResult", "Listener", "export"]
+__all__ = ["ExportResult", "Listener", "export", "load"]
 
 _TOOLS = (
     *("mvit2", "torch", "onnx", "onnxsim", "onnxruntime", "onnx2tf", "tensorflow", "ai-edge-litert"),
@@ -80,7 +81,7 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     no_telemetry()  # onnxsim and onnx2tf import ONNX Runtime as well
     _require_libraries()
     with listener.step(f"load weights {request.weights}"):
-        checkpoint = _load(request)
+        checkpoint = load(request)
     for note in checkpoint.warnings:
         listener.warn(note)
     name = bundle_name(request, checkpoint)
@@ -99,7 +100,8 @@ def _require_libraries() -> None:
             raise MissingEngineError(module, "export")
 
 
-def _load(request: ExportRequest) -> Checkpoint:
+def load(request: ExportRequest) -> Checkpoint:
+    """The checkpoint with the image size that ``request`` asks for. Raises as mvit2.checkpoint.load_checkpoint does."""
     from mvit2.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(request.weights, request.variant, request.labels)
@@ -144,6 +146,8 @@ class _Build:
             self._onnx_artifact(model, Path(scratch))
             if "tflite" in self.request.formats:
                 self._tflite_artifacts(model, Path(scratch))
+        self._gate()  # before minutes of calibration
+        self._quantised_artifacts()
         self._gate()
         with self.listener.step("bundle: labels, golden vectors, manifest"):
             return self._manifest(name)
@@ -218,13 +222,20 @@ class _Build:
     def _tflite_artifacts(self, model: ModelProto, scratch: Path) -> None:
         from .to_tflite import to_tflite
 
-        with self.listener.step("TFLite: convert (float32, float16)"):
+        kept = {"float32", *self.request.quantised("tflite")}
+        with self.listener.step("TFLite: convert"):
             converted = to_tflite(model, self.spec.scale, scratch)
         with self.listener.step("TFLite: inspect, compare with torch"):
-            for precision, source in converted.items():
+            for precision, source in ((p, f) for p, f in converted.items() if p in kept):
                 file = self.folder / f"model_{precision}.tflite"
                 file.write_bytes(source.read_bytes())
                 self._artifact(file, precision, inspect_tflite(file))
+
+    def _quantised_artifacts(self) -> None:
+        files = {f: self.folder / f"model_float32.{f}" for f in reversed(self.request.formats)}
+        self.quantiser = Quantiser(self.request, self.checkpoint, self.spec, self.listener, files)
+        self.artifacts += self.quantiser.write(self.folder, self.golden.pixels)
+        self.golden = replace(self.golden, quantised=self.quantiser.golden)
 
     def _scores(self, file: Path) -> np.ndarray:
         return scores_of(open_model(file), self.request.io, self.spec, self.golden.pixels)
@@ -271,6 +282,7 @@ class _Build:
             artifacts=tuple(self.artifacts),
             files=tuple(record(self.folder, file) for file in files),
             parity=tuple(self.differences),
+            calibration=self.quantiser.calibration,
             tools=tool_versions(),
         )
         write_manifest(self.folder, manifest)

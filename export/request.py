@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Literal
 
 from mvit2.errors import UsageError, did_you_mean
-from mvit2.manifest import IO
+from mvit2.manifest import IO, Precision
 from mvit2.variant import find_variant
 
-__all__ = ["ExportRequest", "Format", "parse_formats", "parse_image_size", "parse_io"]
+__all__ = ["ExportRequest", "Format", "parse_formats", "parse_image_size", "parse_io", "parse_quantize"]
 
 Format = Literal["onnx", "tflite"]
 FORMATS: tuple[Format, ...] = ("onnx", "tflite")
 IOS: tuple[IO, ...] = ("image", "tensor")
+QUANTIZE: tuple[Precision, ...] = ("float16", "dynamic", "int8", "full-int8")
+_FOR_ONNX: tuple[Precision, ...] = ("int8",)
 OPSETS = range(13, 21)
 DEFAULT_OPSET = 18
 _EDGES = range(64, 1025, 32)
@@ -31,6 +33,14 @@ class ExportRequest:
         image_size: (height, width) in pixels; None is the checkpoint's own.
         io: "image" = uint8 RGB in, probabilities out; "tensor" = the bare network.
         labels: a text file with one class name a line, for checkpoints that name none.
+        quantize: beside float32; None is int8 for TFLite and nothing for ONNX.
+        calibration: a folder of pictures; None takes crops of the bundled photographs.
+        calibration_samples, seed: how many of them, and which.
+        learning_steps: of the ranges' gradient descent; 0 for none, None for as many as take a minute or two.
+        evaluation: labelled pictures (a folder of class folders, or CSV) on which accuracy is measured.
+        min_agreement, max_drop: what int8 must reach, making blocks float until it does: share of pictures with the
+            float model's first class; points of top-1 lost at most (needs ``evaluation``).
+        force: calibrate on few pictures, and write a model that collapsed.
     """
 
     weights: str = "auto"
@@ -43,8 +53,18 @@ class ExportRequest:
     io: IO = "image"
     dynamic_batch: bool = False
     labels: Path | None = None
+    quantize: tuple[Precision, ...] | None = None
+    calibration: Path | None = None
+    calibration_samples: int = 256
+    seed: int = 0
+    learning_steps: int | None = None
+    evaluation: Path | None = None
+    min_agreement: float | None = None
+    max_drop: float | None = None
+    force: bool = False
 
     def __post_init__(self) -> None:
+        self._check_quantisation()
         if self.variant is not None:
             object.__setattr__(self, "variant", find_variant(self.variant).name)
         for edge in self.image_size or ():
@@ -53,6 +73,30 @@ class ExportRequest:
             raise UsageError(f"--opset is {self.opset}, accepted: {OPSETS.start} to {OPSETS.stop - 1}.")
         if self.dynamic_batch and "tflite" in self.formats:
             raise UsageError("--dynamic-batch is for ONNX; TFLite takes one image: add --format onnx.")
+
+    def _check_quantisation(self) -> None:
+        alone = [q for q in self.quantize or () if q not in _FOR_ONNX]
+        if alone and "tflite" not in self.formats:
+            raise UsageError(f"--quantize {alone[0]} is for TFLite, ONNX takes int8: add --format tflite.")
+        if self.dynamic_batch and self.quantize:
+            raise UsageError("--dynamic-batch exports float32 only: add --quantize none.")
+        for option, value, least in (
+            ("--calibration-samples", self.calibration_samples, 1),
+            ("--seed", self.seed, 0),
+            ("--learning-steps", self.learning_steps, 0),
+        ):
+            if value is not None and value < least:
+                raise UsageError(f"{option} is {value}, accepted: {least} or more.")
+        if self.min_agreement is not None and not 0 < self.min_agreement <= 1:
+            raise UsageError(f"--min-agreement is {self.min_agreement}, accepted: a share above 0, up to 1.")
+        if self.max_drop is not None and not (self.max_drop >= 0 and self.evaluation):
+            raise UsageError(f"--max-drop is {self.max_drop}, accepted: 0 or more points, together with --eval FOLDER.")
+
+    def quantised(self, format: Format) -> tuple[Precision, ...]:
+        """The quantised artifacts of ``format``, in the order of QUANTIZE."""
+        if self.quantize is None:
+            return ("int8",) if format == "tflite" else ()
+        return tuple(q for q in self.quantize if format == "tflite" or q in _FOR_ONNX)
 
     @staticmethod
     def check_edge(edge: int) -> None:
@@ -77,6 +121,21 @@ def parse_formats(words: list[str]) -> tuple[Format, ...]:
             near = did_you_mean(word, (*FORMATS, "all"))
             raise UsageError(f"unknown --format {word!r}.{near} Choose {', '.join(FORMATS)} or all.")
     return tuple(f for f in FORMATS if f in words or "all" in words)
+
+
+def parse_quantize(words: list[str] | None) -> tuple[Precision, ...] | None:
+    """``--quantize`` words in the order of QUANTIZE; "none" stands alone. Raises UsageError with a suggestion."""
+    if not words:
+        return None
+    for word in words:
+        if word not in (*QUANTIZE, "none"):
+            near = did_you_mean(word, (*QUANTIZE, "none"))
+            raise UsageError(f"unknown --quantize {word!r}.{near} Choose none, {', '.join(QUANTIZE)}; repeatable.")
+    if "none" in words and set(words) != {"none"}:
+        raise UsageError(
+            f"--quantize none excludes {', '.join(w for w in words if w != 'none')}: leave one of them out."
+        )
+    return tuple(q for q in QUANTIZE if q in words)
 
 
 def parse_image_size(text: str | None) -> tuple[int, int] | None:

@@ -6,7 +6,8 @@ Uses nothing but the bundle: its files' hashes, the pixels in ``golden/`` and th
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ class Golden:
     names: tuple[str, ...]
     pixels: NDArray[np.uint8]  # RGB [N, H, W, 3], after preprocessing
     probabilities: NDArray[np.float32]  # [N, classes]
+    # Of each quantised artifact: what it said when it was made, which is what it must say elsewhere.
+    quantised: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,18 @@ def write_golden(bundle: Path, golden: Golden) -> list[str]:
     """Write ``golden/`` (a PNG per input, probabilities as JSON); returns the paths inside the bundle."""
     (bundle / GOLDEN).parent.mkdir()
     cases = []
-    for name, pixels, expected in zip(golden.names, golden.pixels, golden.probabilities, strict=True):
+    for i, (name, pixels) in enumerate(zip(golden.names, golden.pixels, strict=True)):
         file = f"golden/{name}.png"
         Image.fromarray(pixels).save(bundle / file, optimize=True)
-        cases.append({"name": name, "pixels": file, "probabilities": [float(p) for p in expected]})
+        quantised = {artifact: _listed(scores[i]) for artifact, scores in golden.quantised.items()}
+        expected = _listed(golden.probabilities[i])
+        cases.append({"name": name, "pixels": file, "probabilities": expected, "quantised": quantised})
     (bundle / GOLDEN).write_text(json.dumps({"cases": cases}) + "\n", encoding="utf-8")
     return [GOLDEN, *(str(case["pixels"]) for case in cases)]
+
+
+def _listed(scores: NDArray[np.float32]) -> list[float]:
+    return [float(p) for p in scores]
 
 
 def read_golden(bundle: Path, manifest: Manifest) -> Golden:
@@ -68,13 +77,24 @@ def read_golden(bundle: Path, manifest: Manifest) -> Golden:
         names = tuple(str(case["name"]) for case in cases)
         pixels = np.stack([_read_pixels(bundle, files[case["pixels"]], manifest) for case in cases])
         expected = np.array([case["probabilities"] for case in cases], np.float64)
+        names_of_quantised = [a.file.path for a in manifest.artifacts if a.quantisation is not None]
+        quantised = {
+            name: np.array([case["quantised"][name] for case in cases], np.float64) for name in names_of_quantised
+        }
     except (ArithmeticError, ImageError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise BundleError(f"{bundle / GOLDEN} cannot be used ({error}). Export the bundle again.") from None
-    if pixels.shape[1:] != (*manifest.preprocess.image_size, 3) or expected.shape != (len(cases), manifest.classes):
+    answers = np.stack([expected, *quantised.values()]) if _alike(expected, quantised) else np.empty(0)
+    if pixels.shape[1:] != (*manifest.preprocess.image_size, 3) or answers.shape[1:] != (len(cases), manifest.classes):
         raise BundleError(f"{bundle / GOLDEN}: sizes are not those of the network. Export the bundle again.")
-    if not ((expected >= 0) & (expected <= 1)).all():  # False for NaN, too
+    if not ((answers >= 0) & (answers <= 1)).all():  # False for NaN, too
         raise BundleError(f"{bundle / GOLDEN} holds numbers that are no probabilities. Export the bundle again.")
-    return Golden(names, pixels, expected.astype(np.float32))
+    return Golden(
+        names, pixels, expected.astype(np.float32), {n: scores.astype(np.float32) for n, scores in quantised.items()}
+    )
+
+
+def _alike(expected: NDArray[np.float64], quantised: Mapping[str, NDArray[np.float64]]) -> bool:
+    return all(scores.shape == expected.shape for scores in quantised.values())
 
 
 def _read_pixels(bundle: Path, file: FileRecord, manifest: Manifest) -> NDArray[np.uint8]:
@@ -105,5 +125,6 @@ def check_bundle(path: str | Path, threads: int | None = None) -> BundleReport:
             continue
         scores = scores_of(backend, manifest.io, manifest.preprocess, golden.pixels)
         tolerance = TOLERANCES[artifact.precision]  # ours, not what an untrusted manifest says
-        differences.append(compare(artifact.file.path, golden.probabilities, scores, tolerance))
+        expected = golden.quantised.get(artifact.file.path, golden.probabilities)
+        differences.append(compare(artifact.file.path, expected, scores, tolerance))
     return BundleReport(tuple(differences), tuple(skipped))

@@ -33,9 +33,19 @@ def run() -> Run:
 
 @pytest.fixture(scope="session")
 def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled checkpoint exported to every format by the real command, once a session. Copy it to change it."""
-    parent = tmp_path_factory.mktemp("bundles")
-    done = run_mvit2("export", "--weights", "demo", "--variant", "0.5", "--output", parent)
+    """The bundled checkpoint as float32 and float16 by the real command, once a session. Copy it to change it."""
+    return _exported(tmp_path_factory.mktemp("bundles"), "--quantize", "float16")
+
+
+@pytest.fixture(scope="session")
+def int8_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as int8, TFLite and ONNX, calibrated on the bundled photographs; dynamic and fully int8 TFLite, too."""
+    schemes = [word for scheme in ("dynamic", "int8", "full-int8") for word in ("--quantize", scheme)]
+    return _exported(tmp_path_factory.mktemp("int8"), *schemes, "--learning-steps", "4", "--force")
+
+
+def _exported(parent: Path, *options: str) -> Path:
+    done = run_mvit2("export", "--weights", "demo", "--variant", "0.5", "--output", parent, *options)
     assert done.returncode == 0, done.stderr
     return parent / "mobilevitv2-0.5-demo20"
 

@@ -68,7 +68,9 @@ def _imports(path: Path) -> Iterator[Import]:
 
 
 IMPORTS = [found for path in SOURCES for found in _imports(path)]
-CONDUCTOR = {f"export/{name}.py" for name in ("pipeline", "cli", "info", "console")}  # these see every stage
+CONDUCTOR = {  # these see every stage
+    f"export/{name}.py" for name in ("pipeline", "quantisation", "sensitivity", "cli", "info", "console")
+}
 ENTRY_POINT = "mvit2/__main__.py"
 
 
@@ -104,10 +106,19 @@ def test_relative_inside_a_folder_absolute_across() -> None:
 
 
 AT_MODULE_LEVEL = {
-    "torch": {"mvit2/model.py", "mvit2/initialise.py", "mvit2/weights.py", "export/fold.py", "export/to_onnx.py"},
-    "onnx": {"export/to_onnx.py", "export/to_tflite.py"},
+    "torch": {
+        *("mvit2/model.py", "mvit2/initialise.py", "mvit2/weights.py", "export/fold.py", "export/to_onnx.py"),
+        *("quantize/simulate.py", "quantize/ranges.py", "quantize/search.py"),
+    },
+    "onnx": {"export/to_onnx.py", "export/to_tflite.py", "quantize/qdq.py"},
+    "ai_edge_litert": {
+        "quantize/tflite.py",
+        "quantize/full_int8.py",
+        "quantize/flatbuffer_edit.py",
+        "quantize/tensor_ranges.py",
+    },
     "onnxsim": {"export/to_onnx.py"},
-    **{name: set() for name in ("tensorflow", "onnx2tf", "transformers", "onnxruntime", "ai_edge_litert", "jax")},
+    **{name: set() for name in ("tensorflow", "onnx2tf", "transformers", "onnxruntime", "jax")},
     "typer": {"export/cli.py", "export/entry.py"},
     "rich": {"export/console.py"},
 }

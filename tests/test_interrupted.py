@@ -18,7 +18,18 @@ import psutil
 import pytest
 
 NAME = "mobilevitv2-0.5-demo20-256px"  # more pixels than the checkpoint's: writing the bundle takes long enough to hit
-EXPORT = ("export", "--weights", "demo", "--variant", "0.5", "--image-size", "256", "--overwrite")
+EXPORT = (
+    "export",
+    "--weights",
+    "demo",
+    "--variant",
+    "0.5",
+    "--image-size",
+    "256",
+    "--quantize",
+    "float16",
+    "--overwrite",
+)
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "150"}
 SECONDS = 120  # of patience; on an idle machine every wait here is below five
 

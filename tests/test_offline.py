@@ -31,7 +31,7 @@ def test_commands_leave_none(command: str, run: Run, demo_bundle: Path, photos: 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     arguments = {
-        "export": ["--weights", "demo", "--variant", "0.5", "--output", tmp_path],
+        "export": ["--weights", "demo", "--variant", "0.5", "--quantize", "none", "--output", tmp_path],
         "predict": [demo_bundle, photos / "cat.jpg"],
         "check": [demo_bundle],
     }

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from mvit2.export.float16 import KEPT_SHARE
-from mvit2.export.rewrite import read_tflite, write_tflite
+from mvit2.flatbuffer import read_tflite, write_tflite
 from mvit2.runtime.backend import LiteRTBackend, open_interpreter
 
 FLOAT = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16}

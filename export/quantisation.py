@@ -1,0 +1,275 @@
+"""The conductor's part for quantised artifacts: calibrate once; write each file, run it, compare it with float."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvit2.dataset import labelled_images
+from mvit2.errors import CheckFailed, ConversionError, UsageError
+from mvit2.fidelity import agreement, centred_logits, logit_snr, top_k_hits
+from mvit2.flatbuffer import read_tflite, write_tflite
+from mvit2.image import preprocess
+from mvit2.manifest import (
+    Accuracy,
+    Artifact,
+    Calibration,
+    Engine,
+    Fidelity,
+    GraphFacts,
+    Precision,
+    Quantisation,
+    record,
+    sha256_of,
+)
+from mvit2.quantize.calibration import CalibrationSet, bundled_crops, calibration_images
+from mvit2.quantize.plan import Plan
+from mvit2.runtime.apart import scores_apart
+from mvit2.runtime.backend import open_model
+from mvit2.runtime.inspect import inspect_tflite
+
+from .request import ExportRequest, Format
+
+if TYPE_CHECKING:
+    from mvit2.checkpoint import Checkpoint
+    from mvit2.quantize.search import Found
+    from mvit2.quantize.simulate import Simulation
+
+__all__ = ["COLLAPSE", "Quantiser", "calibrate", "simulate"]
+
+COLLAPSE = 0.6  # top-1 agreement below which a quantised model of a trained network is no model any more
+_ACTIVATIONS = ("silu", "swish")
+_ENGINES: Mapping[Format, Engine] = {"tflite": "litert", "onnx": "onnxruntime"}
+_SUFFIX: Mapping[Format, str] = {"tflite": ".tflite", "onnx": ".onnx"}
+
+
+def calibrate(request: ExportRequest, spec: Any, listener: Any) -> CalibrationSet:
+    """The pictures that ``request`` names. Raises UsageError."""
+    if request.calibration is None:
+        listener.warn(
+            "int8 is calibrated on crops of the few bundled photographs, which are not what your app will see: "
+            "its accuracy is not representative; give --calibration FOLDER with 200 or more of your pictures."
+        )
+        return bundled_crops(spec, request.seed)
+    return calibration_images(
+        request.calibration,
+        spec,
+        samples=request.calibration_samples,
+        seed=request.seed,
+        force=request.force,
+        warn=listener.warn,
+    )
+
+
+def simulate(
+    request: ExportRequest, checkpoint: Checkpoint, pictures: CalibrationSet, listener: Any
+) -> tuple[Simulation, Found]:
+    """The network with the best int8 ranges that the pictures give. Raises ConversionError."""
+    from mvit2.quantize.search import find_ranges, learning_steps
+    from mvit2.quantize.simulate import Simulation
+
+    from .fold import export_form
+
+    if checkpoint.config.hidden_act not in _ACTIVATIONS:
+        raise ConversionError(
+            f"int8 knows networks with {' or '.join(_ACTIVATIONS)}, this one has {checkpoint.config.hidden_act}: "
+            "add --quantize none or float16."
+        )
+    spec, steps = checkpoint.preprocess, request.learning_steps
+    if steps is None:
+        height, width = spec.image_size
+        steps = learning_steps(height * width * checkpoint.config.stem_channels)
+    form = export_form(checkpoint.model, single_image=False)
+    simulation = Simulation(form, spec, as_image=request.io == "image")
+    return simulation, find_ranges(simulation, pictures, steps=steps, step=listener.step)
+
+
+@dataclass
+class _Judges:
+    """The pictures on which quantised artifacts are compared with float ones; labels where they have some."""
+
+    source: Any
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None = None
+    float_scores: dict[Format, NDArray[np.float32]] = field(default_factory=dict)
+
+
+class Quantiser:
+    """Writes the quantised artifacts of one bundle.
+
+    Args:
+        float_files: format -> the float32 model to start from.
+    """
+
+    def __init__(
+        self, request: ExportRequest, checkpoint: Any, spec: Any, listener: Any, float_files: Mapping[Format, Path]
+    ) -> None:
+        self.request, self.checkpoint, self.spec, self.listener = request, checkpoint, spec, listener
+        self.float_files = float_files
+        self.golden: dict[str, NDArray[np.float32]] = {}
+        self.calibration: Calibration | None = None
+
+    def write(self, folder: Path, golden_pixels: NDArray[np.uint8]) -> list[Artifact]:
+        """Raises CheckFailed: collapsed, or the target of --min-agreement or --max-drop is out of reach."""
+        wanted = [(f, q) for f in self.float_files for q in self.request.quantised(f) if q != "float16"]
+        if not wanted:
+            return []
+        self._prepare()
+        artifacts = []
+        for format, precision in wanted:
+            file = folder / f"model_{precision.replace('-', '_')}{_SUFFIX[format]}"
+            artifacts.append(self._artifact(file, format, precision))
+            self.golden[file.name] = scores_apart(file, self.request.io, self.spec, golden_pixels)
+        return artifacts
+
+    def _prepare(self) -> None:
+        with self.listener.step("int8: read the calibration pictures"):
+            self.set = calibrate(self.request, self.spec, self.listener)
+            self.calibration = self.set.record
+            self.judges = self._judges()
+        self.simulation, self.found = simulate(self.request, self.checkpoint, self.set, self.listener)
+
+    def _judges(self) -> _Judges:
+        if self.request.evaluation is None:
+            return _Judges("held-out calibration pictures", self.set.held_out)
+        pictures = labelled_images(self.request.evaluation, self.checkpoint.config.labels)
+        seen = set(self.set.record.sha256)
+        apart = [(path, label) for path, label in pictures if sha256_of(path) not in seen]
+        if not apart:
+            raise UsageError(
+                f"--eval {self.request.evaluation} holds no picture that was not calibrated on; name other pictures."
+            )
+        if len(apart) < len(pictures):
+            same = len(pictures) - len(apart)
+            self.listener.warn(f"{same} of {len(pictures)} --eval pictures were calibrated on; they are left out.")
+        pixels = np.stack([preprocess(path, self.spec) for path, _ in apart])
+        return _Judges("evaluation pictures", pixels, np.array([label for _, label in apart]))
+
+    def _float_scores(self, format: Format) -> NDArray[np.float32]:
+        if format not in self.judges.float_scores:
+            file, io = self.float_files[format], self.request.io
+            self.judges.float_scores[format] = scores_apart(file, io, self.spec, self.judges.pixels)
+        return self.judges.float_scores[format]
+
+    def _artifact(self, file: Path, format: Format, precision: Precision) -> Artifact:
+        with self.listener.step(f"{file.name}: write, run on {len(self.judges.pixels)} pictures"):
+            blocks: tuple[str, ...] = ()
+            fidelity = self._written(file, format, precision, blocks)
+            if precision == "int8" and not self._reached(fidelity):
+                blocks, fidelity = self._fall_back(file, format)
+        self._refuse_collapse(file, fidelity)
+        backend = open_model(file)
+        graph = inspect_tflite(file) if format == "tflite" else _inspect_onnx(file)
+        method = self.found.method if precision == "int8" else "none" if precision == "dynamic" else "min-max"
+        candidates = self.found.candidates if precision == "int8" else {}
+        quantisation = Quantisation(method, blocks, candidates, fidelity)
+        entry = record(file.parent, file.name)
+        return Artifact(entry, _ENGINES[format], precision, backend.input, backend.output, graph, None, quantisation)
+
+    def _written(self, file: Path, format: Format, precision: Precision, blocks: tuple[str, ...]) -> Fidelity:
+        self._write(file, format, precision, blocks)
+        scores = scores_apart(file, self.request.io, self.spec, self.judges.pixels)
+        return self._fidelity(self._float_scores(format), scores)
+
+    def _write(self, file: Path, format: Format, precision: Precision, blocks: tuple[str, ...]) -> None:
+        source = self.float_files[format]
+        if format == "onnx":
+            import onnx
+
+            from mvit2.quantize.qdq import quantise_onnx
+
+            model = quantise_onnx(onnx.load(source), self._plan(precision, blocks), self.spec.scale)
+            file.write_bytes(model.SerializeToString(deterministic=True))
+            return
+        model = read_tflite(source)
+        if precision == "full-int8":
+            from mvit2.quantize.full_int8 import quantise_fully
+            from mvit2.quantize.tensor_ranges import tensor_ranges
+
+            quantise_fully(model, tensor_ranges(source, self.set.fit))
+        else:
+            from mvit2.quantize.tflite import quantise_tflite
+
+            quantise_tflite(model, self._plan(precision, blocks))
+        write_tflite(model, file)
+
+    def _plan(self, precision: Precision, blocks: tuple[str, ...]) -> Plan:
+        from mvit2.quantize.search import make_plan, modes
+
+        recipe = modes(frozenset(blocks))
+        self.simulation.set_modes((lambda name: "dynamic") if precision == "dynamic" else recipe)
+        return make_plan(self.simulation)
+
+    def _fidelity(self, reference: NDArray[np.float32], scores: NDArray[np.float32]) -> Fidelity:
+        labels = self.judges.labels
+        both = [None, None] if labels is None else [_accuracy(s, labels) for s in (reference, scores)]
+        return Fidelity(
+            self.judges.source,
+            len(scores),
+            agreement(reference, scores),
+            logit_snr(centred_logits(reference), centred_logits(scores)),
+            float(np.abs(reference - scores).max()),
+            *both,
+        )
+
+    def _reached(self, fidelity: Fidelity) -> bool:
+        request = self.request
+        if request.min_agreement is not None and fidelity.agreement < request.min_agreement:
+            return False
+        if request.max_drop is None or fidelity.accuracy is None or fidelity.float_accuracy is None:
+            return True
+        lost = fidelity.float_accuracy.top1 - fidelity.accuracy.top1
+        return 100 * lost <= request.max_drop * fidelity.images
+
+    def _fall_back(self, file: Path, format: Format) -> tuple[tuple[str, ...], Fidelity]:
+        """Blocks become float, the most sensitive first, until the written file reaches the target."""
+        from mvit2.quantize.sensitivity import fewest_float_blocks, sensitivity
+
+        order = [loss.block for loss in sensitivity(self.simulation, self.set.held_out)]
+        reference = self._float_scores(format)
+
+        def good(logits: NDArray[np.float32]) -> bool:
+            exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+            return self._reached(self._fidelity(reference, exponentials / exponentials.sum(-1, keepdims=True)))
+
+        count = max(1, fewest_float_blocks(self.simulation, order, good, self.judges.pixels))
+        while count < len(order):
+            fidelity = self._written(file, format, "int8", tuple(order[:count]))
+            if self._reached(fidelity):
+                return tuple(order[:count]), fidelity
+            count += 1
+        raise CheckFailed(
+            f"{file.name} does not reach the target (agreement {fidelity.agreement:.3f}) with all but one block float; "
+            "lower --min-agreement or raise --max-drop, or give more --calibration pictures. No bundle was written."
+            if count > 1
+            else f"{file.name} does not reach the target; lower it. No bundle was written."
+        )
+
+    def _refuse_collapse(self, file: Path, fidelity: Fidelity) -> None:
+        if fidelity.agreement >= COLLAPSE:
+            return
+        said = (
+            f"{file.name} agrees with float32 on {fidelity.agreement:.1%} of {fidelity.images} pictures "
+            f"({fidelity.source}), accepted: {COLLAPSE:.0%} or more"
+        )
+        if self.request.force or self.checkpoint.name == "untrained":
+            self.listener.warn(f"{said}.")
+            return
+        raise CheckFailed(f"{said}; choose another --quantize or --calibration, or --force. No bundle was written.")
+
+
+def _accuracy(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> Accuracy:
+    return Accuracy(len(labels), top_k_hits(scores, labels, 1), top_k_hits(scores, labels, 5))
+
+
+def _inspect_onnx(file: Path) -> GraphFacts:
+    import onnx
+
+    from .to_onnx import inspect_onnx
+
+    return inspect_onnx(onnx.load(file))

@@ -1,0 +1,114 @@
+"""The pictures on which ranges are learned, and those that are kept apart to choose between methods."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mvit2
+from mvit2.dataset import find_images
+from mvit2.errors import ImageError, UsageError
+from mvit2.image import load_image, preprocess
+from mvit2.manifest import Calibration
+from mvit2.preprocess_spec import PreprocessSpec
+
+__all__ = ["DEFAULT_SAMPLES", "FEWEST", "CalibrationSet", "bundled_crops", "calibration_images"]
+
+DEFAULT_SAMPLES, FEWEST, DEFAULT_SEED = 256, 32, 0
+_HELD_OUT = 4  # one picture in ...
+_CROPS, _SMALLEST_CROP = 64, 0.4  # of the bundled photographs: how many, and their least share of an edge
+_SEVERAL = 2
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Pictures as the network sees them, uint8 RGB [N, H, W, 3]; ``record`` goes into the manifest.
+
+    Raises UsageError for pictures that cannot show what the network's activations look like.
+    """
+
+    fit: Pixels
+    held_out: Pixels
+    record: Calibration
+
+    def __post_init__(self) -> None:
+        if all((picture == picture[0, 0]).all() for picture in self.fit):
+            raise UsageError(
+                f"all {len(self.fit)} calibration pictures are of one colour; accepted: pictures of the kind that "
+                "the app will see."
+            )
+
+
+def calibration_images(
+    folder: Path,
+    spec: PreprocessSpec,
+    *,
+    samples: int = DEFAULT_SAMPLES,
+    seed: int = DEFAULT_SEED,
+    force: bool = False,
+    warn: Callable[[str], None] = lambda message: None,
+) -> CalibrationSet:
+    """Choose ``samples`` of the pictures below ``folder`` by ``seed``; unreadable ones and copies are named, replaced.
+
+    Raises UsageError: fewer than 32 usable pictures (unless ``force``, and never none), or all of one colour.
+    """
+    fewest = 1 if force else FEWEST
+    if samples < fewest or seed < 0:
+        raise UsageError(
+            f"{samples} samples and seed {seed} cannot be used; accepted: {fewest} samples or more, a seed from 0."
+        )
+    paths = find_images(folder)
+    order = np.random.default_rng(seed).permutation(len(paths))
+    pixels: list[Pixels] = []
+    hashes: list[str] = []
+    for path in (paths[i] for i in order):
+        if len(pixels) == samples:
+            break
+        try:
+            picture = preprocess(path, spec)
+        except ImageError as error:
+            warn(f"calibration: {error}; left out.")
+            continue
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest in hashes:  # it might be held out and yet have been learned from
+            warn(f"calibration: {str(path)!r} is a copy of another picture; left out.")
+            continue
+        pixels.append(picture)
+        hashes.append(digest)
+    if len(pixels) < fewest:
+        advice = "" if force or not pixels else " (or --force, and trust the figures less)"
+        raise UsageError(
+            f"{folder} has {len(pixels)} usable picture(s), accepted: {FEWEST} or more, 200 are better{advice}."
+        )
+    return _split(np.stack(pixels), Calibration("folder", seed, tuple(hashes), 0))
+
+
+def bundled_crops(spec: PreprocessSpec, seed: int = DEFAULT_SEED) -> CalibrationSet:
+    """Random crops of the few photographs that come with mvit2: enough to run, not to be representative."""
+    rng = np.random.default_rng(seed)
+    files = sorted((Path(mvit2.__file__).parent / "photos").glob("*.jpg"))
+    photos = [load_image(file) for file in files]
+    crops = []
+    for i in range(_CROPS):
+        photo = photos[i % len(photos)]
+        width, height = (max(1, int(edge * rng.uniform(_SMALLEST_CROP, 1))) for edge in photo.size)
+        left, top = rng.integers(photo.width - width + 1), rng.integers(photo.height - height + 1)
+        crops.append(preprocess(photo.crop((int(left), int(top), int(left) + width, int(top) + height)), spec))
+    hashes = tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    return _split(np.stack(crops), Calibration("bundled photographs", seed, hashes, 0))
+
+
+def _split(pixels: Pixels, record: Calibration) -> CalibrationSet:
+    """Every fourth picture is held out; of a single one (--force) there is nothing to hold out."""
+    aside = np.arange(len(pixels)) % _HELD_OUT == 0
+    if len(pixels) < _SEVERAL:
+        return CalibrationSet(pixels, pixels, record)
+    return CalibrationSet(
+        pixels[~aside], pixels[aside], Calibration(record.source, record.seed, record.sha256, int(aside.sum()))
+    )

@@ -1,0 +1,258 @@
+"""The network in torch with int8 rounding put in: what a plan will do to it, seen before any file is written.
+
+Every convolution and 1x1 layer becomes a ``Layer`` with ``Point``s where int8 stores a tensor. All can be switched, so
+that the same object measures ranges, learns them by gradient and says how much each block loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mvit2.image import to_pixel_values
+from mvit2.model import ConvLayer, FeedForward, InvertedResidual, MobileViTV2Classifier, Pointwise
+from mvit2.preprocess_spec import PreprocessSpec
+
+from .plan import Mode, Range, weight_scales
+
+__all__ = ["Layer", "Point", "Simulation", "block_of"]
+
+_BATCH = 8
+_TINY = 1e-6
+GATE = Range(-8.0, 8.0)  # of sigmoid's input where SiLU is computed apart: beyond, sigmoid is 0 or 1 to 8 bits
+
+
+class _FakeQuantise(torch.autograd.Function):
+    """Round to int8 and back. The gradient passes what was not clipped; ranges learn as in LSQ (arXiv 1902.08153)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
+        covered = Range(lo.item(), hi.item())
+        y = _rounded(x, covered)
+        ctx.save_for_backward(x, y)
+        ctx.covered = covered
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, y = ctx.saved_tensors
+        above, below = x > ctx.covered.hi, x < ctx.covered.lo
+        inside = grad.masked_fill(above | below, 0)
+        step = (inside * (y - x)).sum() / (ctx.covered.hi - ctx.covered.lo)
+        return inside, (grad * below).sum() - step, (grad * above).sum() + step
+
+
+def _rounded(x: Tensor, covered: Range) -> Tensor:
+    """What int8 keeps of ``x``; ten times faster than torch.fake_quantize_per_tensor_affine, and equal."""
+    least, most = -128 - covered.zero_point, 127 - covered.zero_point
+    return torch.mul(x, 1 / covered.scale).round_().clamp_(least, most).mul_(covered.scale)
+
+
+class Point(nn.Module):
+    """One tensor of the network that int8 stores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.active = False
+        self.observer: Callable[[Tensor], None] | None = None
+        # Logarithms of -lo and hi: Adam then moves every range by the same share.
+        self.below, self.above = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+        self.has_negatives = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.observer is not None:
+            self.observer(x)
+        return self._round(x) if self.active else x
+
+    def _round(self, x: Tensor) -> Tensor:
+        lo = -self.below.exp() if self.has_negatives else torch.zeros(())
+        rounded: Tensor = _FakeQuantise.apply(x, lo, self.above.exp())  # type: ignore[no-untyped-call]
+        return rounded
+
+    def cover(self, covered: Range) -> None:
+        self.has_negatives = covered.lo < -_TINY
+        with torch.no_grad():
+            self.below.fill_(float(np.log(max(-covered.lo, _TINY))))
+            self.above.fill_(float(np.log(max(covered.hi, _TINY))))
+
+    @property
+    def range(self) -> Range:
+        return Range(-self.below.exp().item() if self.has_negatives else 0.0, self.above.exp().item())
+
+
+class Layer(nn.Module):
+    """A convolution or 1x1 layer with its activation function; ``chain`` is the layer whose output alone it reads."""
+
+    def __init__(self, name: str, layer: nn.Conv2d | nn.Linear, *, channels_last: bool, silu: bool) -> None:
+        super().__init__()
+        self.name, self.channels_last, self.silu = name, channels_last, silu
+        self.convolution = layer
+        self.weight = (layer.weight if layer.weight.ndim == 4 else layer.weight[..., None, None]).detach()
+        bias = torch.zeros(len(self.weight)) if layer.bias is None else layer.bias
+        self.bias = bias.detach()
+        self.mode: Mode = "float"
+        self.chain: Layer | None = None
+        self.gain: Tensor | None = None
+        self.skip: Layer | None = None  # where its output is added to that of another layer
+        self.input, self.output, self.activated, self.added = Point(), Point(), Point(), Point()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.input.active = self.reads_float
+        x = self._scaled(self.output, self._linear(self.input(x)))
+        if self.silu:
+            x = self._scaled(self.activated, self._activate(x))
+        return x
+
+    @property
+    def reads_float(self) -> bool:
+        """Its input has to be quantised first."""
+        return self.mode != "float" and (self.chain is None or not self.chain.writes_int8)
+
+    @property
+    def writes_int8(self) -> bool:
+        return self.mode == "int8" and (self.skip is None or self.skip.writes_int8)
+
+    def _linear(self, x: Tensor) -> Tensor:
+        weight = self.weight if self.mode == "float" else self._rounded
+        if self.channels_last:
+            return F.linear(x, weight.flatten(1), self.bias)
+        c: Any = self.convolution
+        return F.conv2d(x, weight, self.bias, c.stride, c.padding, c.dilation, c.groups)
+
+    @property
+    def taken_back(self) -> Tensor | None:
+        """The gain of the layer before, in the shape of the weights that undo it: of a depthwise layer's rows."""
+        if self.chain is None or self.chain.gain is None or self.chain.mode != "int8":
+            return None
+        depthwise = self.weight.shape[1] == 1 and len(self.chain.gain) == len(self.weight)
+        return self.chain.gain.reshape((-1, 1, 1, 1) if depthwise else (1, -1, 1, 1))
+
+    @property
+    def _rounded(self) -> Tensor:
+        back = torch.ones(1) if self.taken_back is None else self.taken_back
+        weight = self.weight * back
+        scale = torch.from_numpy(weight_scales(weight.numpy()))[:, None, None, None]
+        rounded: Tensor = torch.clamp(torch.round(weight / scale), -127, 127) * scale / back
+        return rounded
+
+    def _activate(self, x: Tensor) -> Tensor:
+        if self.gain is None or self.mode != "int8":
+            silu: Tensor = F.silu(x)
+            return silu
+        gated: Tensor = x * torch.sigmoid(_rounded(x, GATE))
+        return gated
+
+    def _scaled(self, point: Point, x: Tensor) -> Tensor:
+        """A point of this layer's output; with a gain, int8 stores x / gain."""
+        point.active = self.mode == "int8"
+        gain = None if self.gain is None else self.gain[None, :, None, None]
+        return point(x) if gain is None else point(x / gain) * gain
+
+
+class _Residual(nn.Module):
+    """An inverted residual whose sum is a point."""
+
+    def __init__(self, block: InvertedResidual) -> None:
+        super().__init__()
+        self.expand_1x1, self.conv_3x3, self.reduce_1x1 = block.expand_1x1, block.conv_3x3, block.reduce_1x1
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.reduce_1x1(self.conv_3x3(self.expand_1x1(x)))
+        last: Any = self.reduce_1x1
+        last.added.active = last.writes_int8
+        total: Tensor = last.added(x + y)
+        return total
+
+
+class Simulation:
+    """``model``'s export form with its ``layers`` in the order in which they are computed.
+
+    Args:
+        form: as export/fold.py makes it, with an open batch; taken over.
+        as_image: the artifact takes RGB pixels, and the stem is prepared for them; else the bare network's input.
+    """
+
+    def __init__(self, form: MobileViTV2Classifier, spec: PreprocessSpec, *, as_image: bool) -> None:
+        self.spec, self.as_image = spec, as_image
+        self.network = form.requires_grad_(False).eval()
+        stem = form.mobilevitv2.conv_stem.convolution
+        if as_image and spec.channel_order == "BGR":
+            stem.weight = nn.Parameter(stem.weight.flip(1), requires_grad=False)
+        self.layers = list(_instrument(self.network, ""))
+        self._chain()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _chain(self) -> None:
+        for before, layer in zip(self.layers, self.layers[1:], strict=False):
+            kind = layer.name.rsplit(".", 1)[-1]
+            floats_before = kind in ("conv_projection", "classifier") or ".transformer." in layer.name
+            layer.chain = before if not floats_before or kind == "conv2" else None
+        by_name = {layer.name: layer for layer in self.layers}
+        for path, module in self.network.mobilevitv2.named_modules():
+            if isinstance(module, _Residual):
+                by_name[f"{path}.reduce_1x1"].skip = by_name[f"{path}.expand_1x1"].chain
+
+    def points(self) -> list[Point]:
+        """Those that the present modes use, in order."""
+        found = []
+        for layer in self.layers:
+            found += [layer.input] if layer.reads_float else []
+            found += [layer.output] if layer.mode == "int8" else []
+            found += [layer.activated] if layer.mode == "int8" and layer.silu else []
+            found += [layer.added] if layer.skip is not None and layer.writes_int8 else []
+        return found
+
+    def set_modes(self, mode_of: Callable[[str], Mode]) -> None:
+        for layer in self.layers:
+            layer.mode = mode_of(layer.name)
+
+    def inputs(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """uint8 RGB [N, H, W, 3] -> what the network sees, float32 (N, 3, H, W)."""
+        if not self.as_image:
+            return torch.from_numpy(to_pixel_values(pixels, self.spec))
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2) * self.spec.scale
+
+    @torch.no_grad()
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        parts = [self.network(self.inputs(pixels[i : i + _BATCH])) for i in range(0, len(pixels), _BATCH)]
+        return np.asarray(torch.cat(parts).numpy())
+
+
+def _instrument(module: nn.Module, path: str) -> Iterator[Layer]:
+    """Replace layers in place; yields them in order."""
+    for name, child in list(module.named_children()):
+        where = f"{path}.{name}".removeprefix(".").removeprefix("mobilevitv2.")
+        new: nn.Module | None = _layer(child, where, module)
+        if not isinstance(new, Layer):
+            yield from _instrument(child, where)
+            if isinstance(child, InvertedResidual) and child.use_residual:
+                new = _Residual(child)
+        else:
+            yield new
+        if new is not None:
+            setattr(module, name, new)
+    if isinstance(module, FeedForward):
+        module.activation = nn.Identity()  # it is in conv1 now
+
+
+def _layer(child: nn.Module, name: str, parent: nn.Module) -> Layer | None:
+    if isinstance(child, ConvLayer):
+        return Layer(name, child.convolution, channels_last=False, silu=isinstance(child.activation, nn.SiLU))
+    if isinstance(child, Pointwise):
+        silu = isinstance(parent, FeedForward) and name.endswith("conv1") and isinstance(parent.activation, nn.SiLU)
+        return Layer(name, child.convolution, channels_last=True, silu=silu)
+    return Layer(name, child, channels_last=True, silu=False) if isinstance(child, nn.Linear) else None
+
+
+def block_of(layer: str) -> str:
+    """The block of the network that a layer belongs to: encoder.layer.1.layer.0, ...transformer.layer.2, ..."""
+    parts = layer.split(".")
+    if ".transformer." in layer:
+        return ".".join(parts[: parts.index("transformer") + 3])
+    return ".".join(parts[:-1]) if parts[-1] in ("expand_1x1", "conv_3x3", "reduce_1x1") else layer
