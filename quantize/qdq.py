@@ -3,7 +3,8 @@
 1. The layers of the plan are the Conv, Gemm and MatMul nodes with constant weights in graph order; their shapes must
    agree. What belongs to a layer (SiLU, residual addition) is found by walking the graph, never by a name.
 2. Their weights become int8 per channel, their biases int32; the tensors of the plan become uint8, whose products with
-   int8 are the ones that x86 computes fastest.
+   int8 are the ones that x86 computes fastest. They are exact where it has VNNI; elsewhere ONNX Runtime clips sums of
+   two to 16 bits, unless the session option "session.x64quantprecision" is "1".
 3. Transposing, reshaping and resizing keep the quantisation of what they move.
 4. A uint8 image is its own quantisation: DequantizeLinear takes the place of Cast.
 
@@ -204,7 +205,6 @@ class _Rewrite:
         if list(values.shape) != self.constants[old]:
             shapes = f"weights {list(values.shape)}, the graph {self.constants[old]}"
             raise ConversionError(f"layer {layer.name} has {shapes}.")
-        weight = self._constant(f"{output}_weight", values)
         # ONNX Runtime has no int8 convolution that puts out float32: a dynamic one stays a float one, bias and all.
         has_steps = layer.mode == "int8" or (layer.mode == "dynamic" and node.op_type == "Gemm")
         bias, scale = layer.bias, layer.weight_scale
@@ -212,25 +212,28 @@ class _Rewrite:
             source = self.uint8[data] if data in self.uint8 else self.inputs[data]
             scale = (scale.astype(np.float64) * source.scale).astype(np.float32)
             bias = np.clip(np.rint(bias / scale.astype(np.float64)), -_LARGEST_BIAS, _LARGEST_BIAS).astype(np.int32)
-        new_bias = self._constant(f"{output}_bias", bias)
         for reader, gain in ((node, None), (self.twins.get(output), layer.gain)):
             if reader is not None:
                 factor = np.float32(1) if gain is None else gain
-                inputs = [weight, new_bias]
+                name = reader.output[0]
+                weight, new_bias = self._constant(f"{name}_weight", values), self._constant(f"{name}_bias", bias)
                 if layer.mode != "float":
-                    inputs[0] = self._scaled(weight, layer.weight_scale * factor, reader, axis=1 if transposed else 0)
+                    weight = self._scaled(weight, layer.weight_scale * factor, axis=1 if transposed else 0)
                 if has_steps:
-                    inputs[1] = self._scaled(new_bias, scale * factor, reader, axis=0)
-                _set_inputs(reader, [data, *inputs])
+                    new_bias = self._scaled(new_bias, scale * factor, axis=0)
+                _set_inputs(reader, [data, weight, new_bias])
 
-    def _scaled(self, constant: str, scale: NDArray[np.float32], reader: NodeProto, axis: int) -> str:
-        """Dequantised per channel. With zero-points, for without them ONNX Runtime fuses no Gemm."""
-        kind = np.int8 if constant.endswith("_weight") else np.int32
-        zeros = self._constant(f"zeros_{kind.__name__}_{len(scale)}", np.zeros(len(scale), kind))
-        name = f"{reader.output[0]}_{constant.rsplit('_', 1)[-1]}_float"
-        inputs = [constant, self._constant(f"{name}_scale", scale), zeros]
-        self.parameters.append(_node("DequantizeLinear", inputs, name, axis=axis))
-        return name
+    def _scaled(self, constant: str, scale: NDArray[np.float32], axis: int) -> str:
+        """Dequantised per channel.
+
+        Without zero-points ONNX Runtime fuses no Gemm. None may be shared, nor any weights: with the session option
+        "session.x64quantprecision" it then refuses the model.
+        """
+        inputs = [constant, self._constant(f"{constant}_scale", scale)]
+        if constant.endswith("_weight"):
+            inputs.append(self._constant(f"{constant}_zeros", np.zeros(len(scale), np.int8)))
+        self.parameters.append(_node("DequantizeLinear", inputs, f"{constant}_float", axis=axis))
+        return f"{constant}_float"
 
     def _connected(self) -> list[NodeProto]:
         """All nodes, with QuantizeLinear and DequantizeLinear around what is stored as uint8."""

@@ -143,16 +143,15 @@ class Layer(nn.Module):
 
     def _activate(self, x: Tensor) -> Tensor:
         if self.gain is None or self.mode != "int8":
-            silu: Tensor = F.silu(x)
-            return silu
-        gated: Tensor = x * torch.sigmoid(_rounded(x, GATE))
-        return gated
+            return F.silu(x)
+        return x * torch.sigmoid(_rounded(x, GATE))
 
     def _scaled(self, point: Point, x: Tensor) -> Tensor:
         """A point of this layer's output; with a gain, int8 stores x / gain."""
         point.active = self.mode == "int8"
         gain = None if self.gain is None else self.gain[None, :, None, None]
-        return point(x) if gain is None else point(x / gain) * gain
+        stored: Tensor = point(x) if gain is None else point(x / gain) * gain
+        return stored
 
 
 class _Residual(nn.Module):

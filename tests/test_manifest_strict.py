@@ -59,7 +59,15 @@ def _refusal(folder: Path, content: Any) -> str:
     return _one_line(caught.value)
 
 
-_OPTIONAL = {"resize_shortest", "resize_exact", "xnnpack_partitions", "not_delegated", "zero_point"}
+_OPTIONAL = {
+    "calibration",
+    "quantisation",
+    "resize_shortest",
+    "resize_exact",
+    "xnnpack_partitions",
+    "not_delegated",
+    "zero_point",
+}
 _FLOATS = {"max_probability", "max_log_probability", "top1_agreement", "tolerance", "scale"}
 _OTHERS: tuple[Any, ...] = (None, True, 7, 1.5, "x", [], {}, [[]], {"x": 1})
 

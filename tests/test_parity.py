@@ -114,7 +114,7 @@ def test_passed(change: dict[str, Any], passed: bool) -> None:
 
 def test_tolerances_are_per_precision() -> None:
     assert set(TOLERANCES) == set(Precision.__args__)
-    assert TOLERANCES == {"float32": 1e-4, "float16": 2e-2}
+    assert TOLERANCES == {"float32": 1e-4, "float16": 2e-2, "dynamic": 0.25, "int8": 0.25, "full-int8": 0.25}
 
 
 # ---- logits -> log-probabilities ----
