@@ -18,18 +18,7 @@ import psutil
 import pytest
 
 NAME = "mobilevitv2-0.5-demo20-256px"  # more pixels than the checkpoint's: writing the bundle takes long enough to hit
-EXPORT = (
-    "export",
-    "--weights",
-    "demo",
-    "--variant",
-    "0.5",
-    "--image-size",
-    "256",
-    "--quantize",
-    "float16",
-    "--overwrite",
-)
+EXPORT = ("export", "--weights", "demo", "--variant", "0.5", "--image-size", "256", "--overwrite")
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "150"}
 SECONDS = 120  # of patience; on an idle machine every wait here is below five
 
@@ -134,13 +123,21 @@ def until_working(session: Session, step: str) -> None:
         session.wait_for(lambda: is_writing(session.out))
 
 
-STEPS = ["load weights demo", "torch: the model", "ONNX: export", "TFLite: convert", "bundle: labels"]
+ONNX = ("--format", "onnx")
+STEPS = {
+    "load weights demo": ONNX,
+    "torch: the model": ONNX,
+    "ONNX: export": ONNX,
+    "TFLite: convert": ("--quantize", "none"),
+    "int8: measure ranges": (*ONNX, "--quantize", "int8"),
+    "bundle: labels": ONNX,
+}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 @pytest.mark.parametrize("step", STEPS)
 def test_nothing_changes(step: str, number: signal.Signals, start: Callable[..., Session]) -> None:
-    session = start("--format", "all" if step == "TFLite: convert" else "onnx")
+    session = start(*STEPS[step])
     until_working(session, step)
     workers = session.workers
     assert session.end(number) == 128 + number, session.seen
@@ -155,7 +152,7 @@ def test_nothing_changes(step: str, number: signal.Signals, start: Callable[...,
 
 
 def test_a_second_signal_does_not_disturb_the_clean_up(start: Callable[..., Session]) -> None:
-    session = start("--format", "onnx")
+    session = start(*ONNX)
     until_working(session, "ONNX: export")
     session.process.send_signal(signal.SIGINT)
     session.process.send_signal(signal.SIGTERM)
@@ -165,7 +162,7 @@ def test_a_second_signal_does_not_disturb_the_clean_up(start: Callable[..., Sess
 
 
 def test_a_kill_leaves_the_old_bundle(start: Callable[..., Session], run: Callable[..., object]) -> None:
-    session = start("--format", "onnx")
+    session = start(*ONNX)
     until_working(session, "bundle: labels")
     assert session.end(signal.SIGKILL) == -signal.SIGKILL
     after = tree(session.out)
