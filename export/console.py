@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mvit2.fidelity import confidence_interval
 from mvit2.manifest import Artifact, Difference, Manifest, Quantisation
 
 __all__ = ["Screen", "human_bytes", "screen"]
@@ -131,6 +130,8 @@ def _difference_row(d: Difference) -> tuple[str, ...]:
 
 
 def _fidelity_row(artifact: Artifact, quantisation: Quantisation) -> tuple[str, ...]:
+    from mvit2.fidelity import confidence_interval
+
     f, graph = quantisation.fidelity, artifact.graph
     first = fifth = "-"
     if f.accuracy is not None and f.float_accuracy is not None:

@@ -130,7 +130,8 @@ def test_sensitivity(pictures: Path, run: Run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     blocks = [row["block"] for row in json.loads(done.stdout)["blocks"]]
     assert len(blocks) == len(set(blocks)) == 26 and "classifier" in blocks
-    assert Image.open(tmp_path / "blocks.png").size[0] > 500
+    with Image.open(tmp_path / "blocks.png") as drawn:
+        assert drawn.size[0] > 500
 
 
 @pytest.mark.parametrize(
