@@ -162,10 +162,12 @@ class Quantiser:
             fidelity = self._written(file, format, precision, blocks)
             if precision == "int8" and not self._reached(fidelity):
                 blocks, fidelity = self._fall_back(file, format)
+        from mvit2.quantize.tensor_ranges import DEFAULT_METHOD
+
         self._refuse_collapse(file, fidelity)
         backend = open_model(file)
         graph = inspect_tflite(file) if format == "tflite" else _inspect_onnx(file)
-        method = self.found.method if precision == "int8" else "none" if precision == "dynamic" else "min-max"
+        method = self.found.method if precision == "int8" else "none" if precision == "dynamic" else DEFAULT_METHOD
         candidates = self.found.candidates if precision == "int8" else {}
         quantisation = Quantisation(method, blocks, candidates, fidelity)
         entry = record(file.parent, file.name)
@@ -244,10 +246,8 @@ class Quantiser:
                 return tuple(order[:count]), fidelity
             count += 1
         raise CheckFailed(
-            f"{file.name} does not reach the target (agreement {fidelity.agreement:.3f}) with all but one block float; "
-            "lower --min-agreement or raise --max-drop, or give more --calibration pictures. No bundle was written."
-            if count > 1
-            else f"{file.name} does not reach the target; lower it. No bundle was written."
+            f"{file.name} does not reach the target with all but one of its {len(order)} blocks in float; lower "
+            "--min-agreement, raise --max-drop, or give more --calibration pictures. No bundle was written."
         )
 
     def _refuse_collapse(self, file: Path, fidelity: Fidelity) -> None:

@@ -19,7 +19,7 @@ from mvit2.flatbuffer import read_tflite
 
 from .plan import Range
 
-__all__ = ["METHODS", "tensor_ranges"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "tensor_ranges"]
 
 _FLOAT = schema.TensorType.FLOAT32
 _ENOUGH = 1 << 16  # values of one image from which a percentile is taken; larger maps are sampled evenly
@@ -82,9 +82,10 @@ METHODS = {
     "percentile 99.99": _over_images(1, _OVER_IMAGES),
     "percentile 99.97": _over_images(2, _OVER_IMAGES),
 }
+DEFAULT_METHOD = "percentile 99.97"
 
 
-def tensor_ranges(file: Path, pixels: NDArray[np.uint8], method: str = "percentile 99.97") -> dict[int, Range]:
+def tensor_ranges(file: Path, pixels: NDArray[np.uint8], method: str = DEFAULT_METHOD) -> dict[int, Range]:
     """Run a float32 TFLite file over ``pixels`` [N, H, W, 3]: tensor -> range, of every activation.
 
     One image at a time, of which a few numbers are kept. Raises ConversionError for NaN or Inf, or another input.

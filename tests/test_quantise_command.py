@@ -35,6 +35,8 @@ def test_every_scheme_is_in_the_bundle(int8_bundle: Path) -> None:
         assert (artifact.output.name, artifact.output.dtype, artifact.output.shape) == ("scores", "float32", (1, 20))
         if artifact.engine == "litert":
             assert (artifact.input.scale, artifact.input.zero_point) == (pytest.approx(1 / 255), 0)
+    methods = {a.file.path: a.quantisation.method for a in manifest.artifacts if a.quantisation is not None}
+    assert methods["model_full_int8.tflite"] == "percentile 99.97" and methods["model_dynamic.tflite"] == "none"
     assert manifest.calibration is not None
     assert (manifest.calibration.source, manifest.calibration.held_out) == ("bundled photographs", 16)
 
