@@ -17,6 +17,8 @@ from rich.table import Table
 
 from mvit2.manifest import Artifact, Difference, Manifest, Quantisation
 
+from .interrupt import raise_if_swallowed
+
 __all__ = ["Screen", "human_bytes", "screen"]
 
 _NO_EDGE = 10_000  # columns of a file or a pipe: nothing is folded there
@@ -41,10 +43,12 @@ class Screen:
     def step(self, title: str) -> Iterator[None]:
         if self.quiet or not self.err.is_terminal:
             yield
+            raise_if_swallowed()
             return
         start = time.perf_counter()
         with self.err.status(escape(title)):
             yield
+            raise_if_swallowed()
         self.err.print(f"[green]✓[/] {escape(title)} [dim]{time.perf_counter() - start:.1f} s[/]")
 
     def warn(self, message: str) -> None:

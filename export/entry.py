@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from types import FrameType
 
 import typer
 
@@ -13,40 +12,15 @@ from mvit2.manifest import Difference
 
 from .cli import app, export_app
 from .console import screen
+from .interrupt import Interrupted, install
 
 __all__ = ["main", "main_export"]
-
-
-class _Interrupted(BaseException):
-    """Ctrl-C, SIGTERM or a closed terminal: unwinds the stack, so that half-written folders and subprocesses vanish.
-
-    No KeyboardInterrupt, because typer swallows that one.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-_INTERRUPTS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """Not signal.SIG_IGN: of a signal that is on its way when that is set, Python prints a traceback."""
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    for each in _INTERRUPTS:
-        signal.signal(each, _ignore)  # a second one would interrupt the clean-up
-    raise _Interrupted(number)
 
 
 def _run(application: typer.Typer, name: str) -> int:
     """Run the command; every foreseeable failure becomes one line on stderr and an exit code."""
     screen.configure(False, "--json" in sys.argv)  # for errors in the arguments themselves
-    for each in _INTERRUPTS:
-        if signal.getsignal(each) is not signal.SIG_IGN:  # nohup
-            signal.signal(each, _interrupt)
+    install()
     try:
         code = application(prog_name=name, standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -56,7 +30,7 @@ def _run(application: typer.Typer, name: str) -> int:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
         return _refuse(error.format_message())
-    except _Interrupted as error:
+    except Interrupted as error:
         return _fail(
             f"interrupted by {signal.Signals(error.number).name}; no unfinished files are left.", 128 + error.number
         )

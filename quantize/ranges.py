@@ -22,6 +22,7 @@ __all__ = ["METHODS", "Method", "measure_ranges"]
 Method = Callable[["_Extremes", "_Histogram"], Range]
 _ENOUGH = 1 << 15  # values of one image from which a percentile is taken; larger maps are sampled evenly
 _BINS = 2048
+_COUNTED = 32  # images in a histogram, of whose bins more would change little
 _SHRINK = np.geomspace(1, 0.03, 40)  # of the extremes: the candidates of the search for the least squared error
 _SHARES = (0.9999, 0.9997)
 _OVER_IMAGES = 0.98  # of the images lie inside, by their own percentiles
@@ -105,15 +106,17 @@ METHODS: Mapping[str, Method] = {
 }
 
 
-def measure_ranges(simulation: Simulation, pixels: NDArray[np.uint8]) -> dict[str, list[Range]]:
-    """Run the float network twice over ``pixels``: method -> a range for each of ``simulation.points()``."""
-    points = simulation.points()
+def measure_ranges(
+    simulation: Simulation, pixels: NDArray[np.uint8], points: Sequence[Point] | None = None
+) -> dict[str, list[Range]]:
+    """Run the float network over ``pixels``: method -> a range for each of ``points``, by default all in use."""
+    points = simulation.points() if points is None else points
     extremes = [_Extremes() for _ in points]
     with _observed(simulation, points, extremes):
         simulation.logits(pixels)
     histograms = [_Histogram(_min_max(e, _Histogram(Range(0, 1)))) for e in extremes]
     with _observed(simulation, points, histograms):
-        simulation.logits(pixels)
+        simulation.logits(pixels[:_COUNTED])
     pairs = list(zip(extremes, histograms, strict=True))
     return {name: [method(*pair) for pair in pairs] for name, method in METHODS.items()}
 
@@ -123,13 +126,11 @@ def _observed(
     simulation: Simulation, points: Sequence[Point], observers: Sequence[Callable[[Tensor], None]]
 ) -> Iterator[None]:
     """Every layer in float, every point watched."""
-    modes = {layer.name: layer.mode for layer in simulation.layers}
-    simulation.set_modes(lambda name: "float")
     for point, observer in zip(points, observers, strict=True):
         point.observer = observer
     try:
-        yield
+        with simulation.in_float():
+            yield
     finally:
         for point in points:
             point.observer = None
-        simulation.set_modes(lambda name: modes[name])

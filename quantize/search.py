@@ -5,6 +5,7 @@
    commute with a gain, so it becomes x' * sigmoid(gain * x') with x' = x / gain, and the layer after it takes the gain
    back. One outlier channel then no longer sets the step of all others.
 3. Learning: the ends of all ranges follow the gradient of the logits' error (LSQ, arXiv 1902.08153).
+4. Bias correction: whatever shift of the means is left is taken back (quantize/bias.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from mvit2.fidelity import logit_snr
 
+from .bias import correct_biases, forget_biases
 from .calibration import CalibrationSet
 from .plan import LayerPlan, Mode, Plan, Range, weight_scales
 from .ranges import measure_ranges
@@ -33,9 +35,10 @@ _BUDGET = 0.16  # of all values that pass through SiLU between convolutions
 _WORTH = 0.15  # of the network's error: what a layer must make alone to be a candidate
 _FEWEST_DB = 0.3  # that equalisation must win, for it costs time
 _SMALLEST_GAIN = 1 / 64
-_LOOKED_AT = 32  # pictures, to find such layers
+_LOOKED_AT = 8  # pictures, to find such layers
+_JUDGED = 32  # pictures, to choose between candidates
 _USUAL = 0.9  # quantile over images of a channel's largest value
-_BATCH, _RATE = 8, 0.04
+_BATCH, _PART, _RATE = 8, 2, 0.04  # pictures of a step, and those of them that are in memory together
 _SMALL = 128 * 128 * 16  # width 0.5 at 128 px
 _FEWEST_STEPS, _MOST_STEPS = 16, 150
 
@@ -73,64 +76,72 @@ def find_ranges(
     step: Step = lambda title: nullcontext(),
 ) -> Found:
     """Leaves ``simulation`` in the recipe's modes with the best ranges that were found."""
-    simulation.set_modes(lambda name: "float")
-    targets = simulation.logits(calibration.fit)
-    reference = simulation.logits(calibration.held_out)
+    with simulation.in_float():
+        targets = simulation.logits(calibration.fit)
+        reference = simulation.logits(calibration.held_out)
     simulation.set_modes(modes())
-
-    def snr() -> float:
-        return logit_snr(reference, simulation.logits(calibration.held_out))
-
-    candidates: dict[str, float] = {}
+    search = _Search(simulation, calibration, reference)
     with step(f"int8: measure ranges on {len(calibration.fit)} pictures"):
-        measured = measure_ranges(simulation, calibration.fit)
-        for name, ranges in measured.items():
-            _cover(simulation, ranges)
-            candidates[name] = snr()
-        method = max(candidates, key=candidates.__getitem__)
-        _cover(simulation, measured[method])
+        search.measure()
     with step("int8: equalise outlier channels"):
-        method = _equalise(simulation, calibration, reference, method, candidates)
+        search.equalise()
     if steps:
         with step(f"int8: learn ranges ({steps} steps)"):
-            before = [point.range for point in simulation.points()]
-            _learn(simulation, calibration.fit, targets, steps)
-            candidates[f"{method}, learned"] = snr()
-            if candidates[f"{method}, learned"] > candidates[method]:
-                method = f"{method}, learned"
-            else:
-                _cover(simulation, before)
-    return Found(method, {name: round(value, 2) for name, value in candidates.items()})
+            search.learn(targets, steps)
+    with step("int8: correct biases"):
+        correct_biases(simulation, calibration.fit)
+    return Found(search.method, {name: round(value, 2) for name, value in search.candidates.items()})
 
 
-def _cover(simulation: Simulation, ranges: list[Range]) -> None:
-    for point, covered in zip(simulation.points(), ranges, strict=True):
-        point.cover(covered)
+class _Search:
+    """The state of ``simulation`` with its name, ``method``, and what every state that was tried reached."""
 
+    def __init__(self, simulation: Simulation, calibration: CalibrationSet, reference: NDArray[np.float32]) -> None:
+        self.simulation, self.calibration, self.reference = simulation, calibration, reference
+        self.candidates: dict[str, float] = {}
+        self.method = ""
 
-def _equalise(
-    simulation: Simulation,
-    calibration: CalibrationSet,
-    reference: NDArray[np.float32],
-    method: str,
-    candidates: dict[str, float],
-) -> str:
-    """Returns the name of the method in use afterwards."""
-    outliers = _dominating(simulation, calibration.held_out[:_LOOKED_AT], reference[:_LOOKED_AT])
-    if not outliers:
-        return method
-    before = [point.range for point in simulation.points()]
-    for layer in outliers:
-        layer.gain = _gain(simulation, layer, calibration.fit)
-    _cover(simulation, measure_ranges(simulation, calibration.fit)[method])
-    name = f"{method}, equalised"
-    candidates[name] = logit_snr(reference, simulation.logits(calibration.held_out))
-    if candidates[name] > candidates[method] + _FEWEST_DB:
-        return name
-    for layer in outliers:
-        layer.gain = None
-    _cover(simulation, before)
-    return method
+    def judge(self, name: str) -> float:
+        """In dB, with biases corrected as they will be: ranges that only shift means are not bad ones."""
+        correct_biases(self.simulation, self.calibration.fit[:_JUDGED])
+        logits = self.simulation.logits(self.calibration.held_out[:_JUDGED])
+        self.candidates[name] = logit_snr(self.reference[:_JUDGED], logits)
+        forget_biases(self.simulation)
+        return self.candidates[name]
+
+    def measure(self) -> None:
+        points = self.simulation.points()
+        measured = measure_ranges(self.simulation, self.calibration.fit)
+        for name, ranges in measured.items():
+            self.simulation.cover(points, ranges)
+            self.judge(name)
+        self.method = max(self.candidates, key=self.candidates.__getitem__)
+        self.simulation.cover(points, measured[self.method])
+
+    def equalise(self) -> None:
+        looked_at = self.calibration.held_out[:_LOOKED_AT]
+        outliers = _dominating(self.simulation, looked_at, self.reference[:_LOOKED_AT])
+        if not outliers:
+            return
+        changed = [point for layer in outliers for point in (layer.output, layer.activated)]
+        before, name = [point.range for point in changed], f"{self.method}, equalised"
+        for layer in outliers:
+            layer.gain = _gain(self.simulation, layer, self.calibration.fit)
+        self.simulation.cover(changed, measure_ranges(self.simulation, self.calibration.fit, changed)[self.method])
+        if self.judge(name) > self.candidates[self.method] + _FEWEST_DB:
+            self.method = name
+            return
+        for layer in outliers:
+            layer.gain = None
+        self.simulation.cover(changed, before)
+
+    def learn(self, targets: NDArray[np.float32], steps: int) -> None:
+        points, name = self.simulation.points(), f"{self.method}, learned"
+        best = [point.range for point in points]
+        _learn(self.simulation, self.calibration.fit, targets, steps)
+        if self.judge(name) > self.candidates[self.method]:
+            self.method, best = name, [point.range for point in points]
+        self.simulation.cover(points, best)
 
 
 def _dominating(simulation: Simulation, pixels: NDArray[np.uint8], reference: NDArray[np.float32]) -> list[Layer]:
@@ -199,11 +210,10 @@ def _learn(simulation: Simulation, pixels: NDArray[np.uint8], targets: NDArray[n
         if len(order) < _BATCH:
             order = np.concatenate([order, rng.permutation(len(pixels))])
         batch, order = order[:_BATCH], order[_BATCH:]
-        target = torch.from_numpy(targets[batch])
-        error = simulation.network(simulation.inputs(pixels[batch])) - target
-        loss = error.square().sum() / target.square().sum()
         optimiser.zero_grad()
-        loss.backward()
+        for part in np.split(batch, range(_PART, len(batch), _PART)):
+            error = simulation.network(simulation.inputs(pixels[part])) - torch.from_numpy(targets[part])
+            (error.square().sum() / float(np.square(targets[batch]).sum())).backward()
         optimiser.step()
         schedule.step()
     for end in ends:
@@ -216,7 +226,7 @@ def make_plan(simulation: Simulation) -> Plan:
 
 
 def _layer_plan(layer: Layer) -> LayerPlan:
-    weight, bias = layer.weight.numpy(), layer.bias.numpy()
+    weight, bias = layer.weight.numpy(), layer.used_bias.numpy()
     if layer.taken_back is not None:
         weight = weight * layer.taken_back.numpy()
     gain = layer.gain.numpy() if layer.gain is not None and layer.mode == "int8" else None
@@ -242,10 +252,7 @@ def _layer_plan(layer: Layer) -> LayerPlan:
 def _source(layer: Layer) -> Range:
     """The range of the layer's input, wherever it is set."""
     before = layer.chain
-    if before is None or not before.writes_int8:
-        return layer.input.range
-    point = before.added if before.skip is not None else before.activated if before.silu else before.output
-    return point.range
+    return layer.input.range if before is None or not before.writes_int8 else before.last.range
 
 
 def _steady(plan: LayerPlan, source: Range) -> LayerPlan:

@@ -6,7 +6,8 @@ that the same object measures ranges, learns them by gradient and says how much 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from .plan import Mode, Range, weight_scales
 
 __all__ = ["Layer", "Point", "Simulation", "block_of"]
 
-_BATCH = 8
+_BATCH = 4  # more would leave the caches, and the allocator's pool for the largest maps
 _TINY = 1e-6
 GATE = Range(-8.0, 8.0)  # of sigmoid's input where SiLU is computed apart: beyond, sigmoid is 0 or 1 to 8 bits
 
@@ -42,10 +43,12 @@ class _FakeQuantise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, y = ctx.saved_tensors
-        above, below = x > ctx.covered.hi, x < ctx.covered.lo
-        inside = grad.masked_fill(above | below, 0)
-        step = (inside * (y - x)).sum() / (ctx.covered.hi - ctx.covered.lo)
-        return inside, (grad * below).sum() - step, (grad * above).sum() + step
+        lo, hi = ctx.covered.lo, ctx.covered.hi
+        inside = torch.ops.aten.hardtanh_backward(grad, x, lo, hi)  # one pass each, where masks would take three
+        above = torch.ops.aten.threshold_backward(grad, x, hi).sum()
+        step = (y - x).mul_(inside).sum() / (hi - lo)
+        below = grad.sum() - inside.sum() - above
+        return inside, below - step, above + step
 
 
 def _rounded(x: Tensor, covered: Range) -> Tensor:
@@ -99,12 +102,18 @@ class Layer(nn.Module):
         self.mode: Mode = "float"
         self.chain: Layer | None = None
         self.gain: Tensor | None = None
+        self.correction: Tensor | None = None  # of the bias, where the layer is quantised
+        self.change: Callable[[Layer, Tensor], Tensor] | None = None  # what to do to its sums (quantize/bias.py)
+        self._kept: tuple[Tensor | None, Tensor] | None = None
         self.skip: Layer | None = None  # where its output is added to that of another layer
         self.input, self.output, self.activated, self.added = Point(), Point(), Point(), Point()
 
     def forward(self, x: Tensor) -> Tensor:
         self.input.active = self.reads_float
-        x = self._scaled(self.output, self._linear(self.input(x)))
+        x = self._linear(self.input(x))
+        if self.change is not None:
+            x = self.change(self, x)
+        x = self._scaled(self.output, x)
         if self.silu:
             x = self._scaled(self.activated, self._activate(x))
         return x
@@ -118,28 +127,44 @@ class Layer(nn.Module):
     def writes_int8(self) -> bool:
         return self.mode == "int8" and (self.skip is None or self.skip.writes_int8)
 
+    @property
+    def used_bias(self) -> Tensor:
+        return self.bias if self.correction is None or self.mode == "float" else self.bias + self.correction
+
+    @property
+    def last(self) -> Point:
+        """Of its result, as the next layer reads it."""
+        return self.added if self.skip is not None else self.activated if self.silu else self.output
+
     def _linear(self, x: Tensor) -> Tensor:
-        weight = self.weight if self.mode == "float" else self._rounded
+        weight = self.weight if self.mode == "float" else self._rounded()
         if self.channels_last:
-            return F.linear(x, weight.flatten(1), self.bias)
+            return F.linear(x, weight.flatten(1), self.used_bias)
         c: Any = self.convolution
-        return F.conv2d(x, weight, self.bias, c.stride, c.padding, c.dilation, c.groups)
+        return F.conv2d(x, weight, self.used_bias, c.stride, c.padding, c.dilation, c.groups)
+
+    @property
+    def _received_gain(self) -> Tensor | None:
+        return self.chain.gain if self.chain is not None and self.chain.mode == "int8" else None
 
     @property
     def taken_back(self) -> Tensor | None:
         """The gain of the layer before, in the shape of the weights that undo it: of a depthwise layer's rows."""
-        if self.chain is None or self.chain.gain is None or self.chain.mode != "int8":
+        gain = self._received_gain
+        if gain is None:
             return None
-        depthwise = self.weight.shape[1] == 1 and len(self.chain.gain) == len(self.weight)
-        return self.chain.gain.reshape((-1, 1, 1, 1) if depthwise else (1, -1, 1, 1))
+        depthwise = self.weight.shape[1] == 1 and len(gain) == len(self.weight)
+        return gain.reshape((-1, 1, 1, 1) if depthwise else (1, -1, 1, 1))
 
-    @property
     def _rounded(self) -> Tensor:
-        back = torch.ones(1) if self.taken_back is None else self.taken_back
-        weight = self.weight * back
-        scale = torch.from_numpy(weight_scales(weight.numpy()))[:, None, None, None]
-        rounded: Tensor = torch.clamp(torch.round(weight / scale), -127, 127) * scale / back
-        return rounded
+        """The weights as int8 keeps them; computed anew where a gain has come or gone."""
+        gain = self._received_gain
+        if self._kept is None or self._kept[0] is not gain:
+            factor = torch.ones(1) if self.taken_back is None else self.taken_back
+            weight = self.weight * factor
+            scale = torch.from_numpy(weight_scales(weight.numpy()))[:, None, None, None]
+            self._kept = gain, torch.clamp(torch.round(weight / scale), -127, 127) * scale / factor
+        return self._kept[1]
 
     def _activate(self, x: Tensor) -> Tensor:
         if self.gain is None or self.mode != "int8":
@@ -207,9 +232,27 @@ class Simulation:
             found += [layer.added] if layer.skip is not None and layer.writes_int8 else []
         return found
 
+    def cover(self, points: Sequence[Point], ranges: Sequence[Range]) -> None:
+        """Set ranges; layers whose float predecessor would leave the quantising to them follow it."""
+        for point, covered in zip(points, ranges, strict=True):
+            point.cover(covered)
+        for layer in self.layers:
+            if layer.chain is not None and layer.chain.gain is None and not layer.reads_float:
+                layer.input.cover(layer.chain.last.range)
+
     def set_modes(self, mode_of: Callable[[str], Mode]) -> None:
         for layer in self.layers:
             layer.mode = mode_of(layer.name)
+
+    @contextmanager
+    def in_float(self) -> Iterator[None]:
+        """Every layer in float; afterwards as before."""
+        modes = {layer.name: layer.mode for layer in self.layers}
+        self.set_modes(lambda name: "float")
+        try:
+            yield
+        finally:
+            self.set_modes(lambda name: modes[name])
 
     def inputs(self, pixels: NDArray[np.uint8]) -> Tensor:
         """uint8 RGB [N, H, W, 3] -> what the network sees, float32 (N, 3, H, W)."""

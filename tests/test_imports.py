@@ -108,7 +108,7 @@ def test_relative_inside_a_folder_absolute_across() -> None:
 AT_MODULE_LEVEL = {
     "torch": {
         *("mvit2/model.py", "mvit2/initialise.py", "mvit2/weights.py", "export/fold.py", "export/to_onnx.py"),
-        *("quantize/simulate.py", "quantize/ranges.py", "quantize/search.py"),
+        *("quantize/simulate.py", "quantize/ranges.py", "quantize/bias.py", "quantize/search.py"),
     },
     "onnx": {"export/to_onnx.py", "export/to_tflite.py", "quantize/qdq.py"},
     "ai_edge_litert": {
@@ -132,7 +132,7 @@ def test_heavy_libraries_are_imported_where_they_are_needed(library: str) -> Non
 
 # Ranges are learned in torch; what writes files knows none, and only the writer of ONNX knows onnx.
 KNOWS = {
-    **{f"quantize/{name}.py": {"torch"} for name in ("simulate", "ranges", "search")},
+    **{f"quantize/{name}.py": {"torch"} for name in ("simulate", "ranges", "bias", "search")},
     "quantize/qdq.py": {"onnx"},
 }
 

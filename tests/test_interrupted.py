@@ -168,3 +168,23 @@ def test_a_kill_leaves_the_old_bundle(start: Callable[..., Session], run: Callab
     after = tree(session.out)
     assert {path: after.get(path) for path in session.before} == session.before
     assert run("check", session.out / NAME, "--quiet").returncode == 0
+
+
+def test_a_library_that_swallows_the_interrupt_ends_with_its_step() -> None:
+    code = (
+        "import os, signal\n"
+        "from mvit2.export.console import screen\n"
+        "from mvit2.export.interrupt import Interrupted, install\n"
+        "install()\n"
+        "try:\n"
+        "    with screen.step('convert'):\n"
+        "        try:\n"
+        "            os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        except BaseException:\n"
+        "            print('swallowed')\n"
+        "    print('went on')\n"
+        "except Interrupted as error:\n"
+        "    print(error.number)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert ended.stdout.split() == ["swallowed", str(int(signal.SIGTERM))], ended.stderr
