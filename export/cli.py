@@ -13,8 +13,10 @@ import typer
 
 import mvit2
 from mvit2.errors import CheckFailed, MissingEngineError, Mvit2Error, UsageError
+from mvit2.manifest import DEFAULT_SAMPLES, DEFAULT_SEED
 
 from .console import human_bytes, screen
+from .request import DEFAULT_OPSET
 
 __all__ = ["app", "export_app"]
 
@@ -89,13 +91,13 @@ def export(
     overwrite: Overwrite = False,
     image_size: ImageSize = None,
     io: Io = "image",
-    opset: Opset = 18,
+    opset: Opset = DEFAULT_OPSET,
     dynamic_batch: DynamicBatch = False,
     labels: Labels = None,
     quantize: Quantize = None,
     calibration: Calibration = None,
-    calibration_samples: Samples = 256,
-    seed: Seed = 0,
+    calibration_samples: Samples = DEFAULT_SAMPLES,
+    seed: Seed = DEFAULT_SEED,
     learning_steps: Learning = None,
     evaluation: Evaluation = None,
     min_agreement: MinAgreement = None,
@@ -213,8 +215,8 @@ def sensitivity(
     weights: Weights = "auto",
     image_size: ImageSize = None,
     calibration: Calibration = None,
-    calibration_samples: Samples = 256,
-    seed: Seed = 0,
+    calibration_samples: Samples = DEFAULT_SAMPLES,
+    seed: Seed = DEFAULT_SEED,
     learning_steps: Learning = None,
     force: Force = False,
     plot: Annotated[Path | None, Opt(metavar="FILE.png", help="Draw the table, too.")] = None,

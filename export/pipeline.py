@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from mvit2.checkpoint import Checkpoint
 
-__all__ = ["ExportResult", "Listener", "export", "load"]
+__all__ = ["ExportResult", "Listener", "Silent", "export", "load"]
 
 _TOOLS = (
     *("mvit2", "torch", "onnx", "onnxsim", "onnxruntime", "onnx2tf", "tensorflow", "ai-edge-litert"),
@@ -55,13 +56,17 @@ class Listener(Protocol):
 
     def step(self, title: str) -> AbstractContextManager[None]: ...
     def warn(self, message: str) -> None: ...
+    def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None: ...
 
 
-class _Silent:
+class Silent:
     def step(self, title: str) -> AbstractContextManager[None]:
         return nullcontext()
 
     def warn(self, message: str) -> None:
+        pass
+
+    def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
         pass
 
 
@@ -77,7 +82,7 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     Raises:
         Mvit2Error: any of mvit2.errors; CheckFailed carries the table of differences.
     """
-    listener = listener or _Silent()
+    listener = listener or Silent()
     no_telemetry()  # onnxsim and onnx2tf import ONNX Runtime as well
     _require_libraries()
     with listener.step(f"load weights {request.weights}"):

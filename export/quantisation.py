@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from mvit2.fidelity import agreement, centred_logits, logit_snr, top_k_hits
 from mvit2.flatbuffer import read_tflite, write_tflite
 from mvit2.image import preprocess
 from mvit2.manifest import (
+    IO,
     Accuracy,
     Artifact,
     Calibration,
@@ -31,7 +33,10 @@ from mvit2.quantize.calibration import CalibrationSet, bundled_crops, calibratio
 from mvit2.quantize.plan import Plan
 from mvit2.runtime.apart import scores_apart
 from mvit2.runtime.backend import open_model
+from mvit2.runtime.classifier import scores_of
 from mvit2.runtime.inspect import inspect_tflite
+from mvit2.runtime.latency import interleaved
+from mvit2.runtime.parity import log_softmax
 
 from .request import ExportRequest, Format
 
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["COLLAPSE", "Quantiser", "calibrate", "simulate"]
 
 COLLAPSE = 0.6  # top-1 agreement below which a quantised model of a trained network is no model any more
+_RUNS = 20  # of each model, to compare their time
 _ACTIVATIONS = ("silu", "swish")
 _ENGINES: Mapping[Format, Engine] = {"tflite": "litert", "onnx": "onnxruntime"}
 _SUFFIX: Mapping[Format, str] = {"tflite": ".tflite", "onnx": ".onnx"}
@@ -71,6 +77,15 @@ def simulate(
 ) -> tuple[Simulation, Found]:
     """The network with the best int8 ranges that the pictures give. Raises ConversionError."""
     from mvit2.quantize.search import find_ranges, learning_steps
+
+    simulation, steps = _simulation(request, checkpoint), request.learning_steps
+    if steps is None:
+        height, width = checkpoint.preprocess.image_size
+        steps = learning_steps(height * width * checkpoint.config.stem_channels)
+    return simulation, find_ranges(simulation, pictures, steps=steps, step=listener.step)
+
+
+def _simulation(request: ExportRequest, checkpoint: Checkpoint) -> Simulation:
     from mvit2.quantize.simulate import Simulation
 
     from .fold import export_form
@@ -80,13 +95,8 @@ def simulate(
             f"int8 knows networks with {' or '.join(_ACTIVATIONS)}, this one has {checkpoint.config.hidden_act}: "
             "add --quantize none or float16."
         )
-    spec, steps = checkpoint.preprocess, request.learning_steps
-    if steps is None:
-        height, width = spec.image_size
-        steps = learning_steps(height * width * checkpoint.config.stem_channels)
     form = export_form(checkpoint.model, single_image=False)
-    simulation = Simulation(form, spec, as_image=request.io == "image")
-    return simulation, find_ranges(simulation, pictures, steps=steps, step=listener.step)
+    return Simulation(form, checkpoint.preprocess, as_image=request.io == "image")
 
 
 @dataclass
@@ -113,26 +123,25 @@ class Quantiser:
         self.float_files = float_files
         self.golden: dict[str, NDArray[np.float32]] = {}
         self.calibration: Calibration | None = None
+        self.corrected_for: tuple[str, ...] | None = ()  # the float blocks for which the simulation's biases are right
 
     def write(self, folder: Path, golden_pixels: NDArray[np.uint8]) -> list[Artifact]:
         """Raises CheckFailed: collapsed, or the target of --min-agreement or --max-drop is out of reach."""
         wanted = [(f, q) for f in self.float_files for q in self.request.quantised(f) if q != "float16"]
         if not wanted:
             return []
-        self._prepare()
+        with self.listener.step("int8: read the calibration pictures"):
+            self.set = calibrate(self.request, self.spec, self.listener)
+            self.calibration = self.set.record
+            self.judges = self._judges()
+        if any(precision == "int8" for _, precision in wanted):
+            self.simulation, self.found = simulate(self.request, self.checkpoint, self.set, self.listener)
         artifacts = []
         for format, precision in wanted:
             file = folder / f"model_{precision.replace('-', '_')}{_SUFFIX[format]}"
             artifacts.append(self._artifact(file, format, precision))
             self.golden[file.name] = scores_apart(file, self.request.io, self.spec, golden_pixels)
         return artifacts
-
-    def _prepare(self) -> None:
-        with self.listener.step("int8: read the calibration pictures"):
-            self.set = calibrate(self.request, self.spec, self.listener)
-            self.calibration = self.set.record
-            self.judges = self._judges()
-        self.simulation, self.found = simulate(self.request, self.checkpoint, self.set, self.listener)
 
     def _judges(self) -> _Judges:
         if self.request.evaluation is None:
@@ -161,7 +170,7 @@ class Quantiser:
             blocks: tuple[str, ...] = ()
             fidelity = self._written(file, format, precision, blocks)
             if precision == "int8" and not self._reached(fidelity):
-                blocks, fidelity = self._fall_back(file, format)
+                blocks, fidelity = self._fall_back(file, format, fidelity)
         from mvit2.quantize.tensor_ranges import DEFAULT_METHOD
 
         self._refuse_collapse(file, fidelity)
@@ -201,10 +210,17 @@ class Quantiser:
         write_tflite(model, file)
 
     def _plan(self, precision: Precision, blocks: tuple[str, ...]) -> Plan:
+        from mvit2.quantize.bias import correct_biases
         from mvit2.quantize.search import make_plan, modes
 
-        recipe = modes(frozenset(blocks))
-        self.simulation.set_modes((lambda name: "dynamic") if precision == "dynamic" else recipe)
+        if precision == "dynamic":  # needs no ranges
+            simulation = _simulation(self.request, self.checkpoint)
+            simulation.set_modes(lambda name: "dynamic")
+            return make_plan(simulation)
+        if blocks != self.corrected_for:
+            self.simulation.set_modes(modes(frozenset(blocks)))
+            correct_biases(self.simulation, self.set.fit)
+            self.corrected_for = blocks
         return make_plan(self.simulation)
 
     def _fidelity(self, reference: NDArray[np.float32], scores: NDArray[np.float32]) -> Fidelity:
@@ -228,27 +244,40 @@ class Quantiser:
         lost = fidelity.float_accuracy.top1 - fidelity.accuracy.top1
         return 100 * lost <= request.max_drop * fidelity.images
 
-    def _fall_back(self, file: Path, format: Format) -> tuple[tuple[str, ...], Fidelity]:
+    def _fall_back(self, file: Path, format: Format, fidelity: Fidelity) -> tuple[tuple[str, ...], Fidelity]:
         """Blocks become float, the most sensitive first, until the written file reaches the target."""
         from mvit2.quantize.sensitivity import fewest_float_blocks, sensitivity
 
+        trade = [self._trade(file, format, 0, fidelity)]
         order = [loss.block for loss in sensitivity(self.simulation, self.set.held_out)]
         reference = self._float_scores(format)
 
         def good(logits: NDArray[np.float32]) -> bool:
-            exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-            return self._reached(self._fidelity(reference, exponentials / exponentials.sum(-1, keepdims=True)))
+            return self._reached(self._fidelity(reference, np.exp(log_softmax(logits))))
 
-        count = max(1, fewest_float_blocks(self.simulation, order, good, self.judges.pixels))
-        while count < len(order):
-            fidelity = self._written(file, format, "int8", tuple(order[:count]))
+        foretold = fewest_float_blocks(self.simulation, order, good, self.judges.pixels)
+        self.corrected_for = None  # other blocks than those of the last correction
+        for count in range(1, len(order)):
+            if count < min(foretold, len(order) - 1) and not _is_power_of_two(count):
+                continue  # the table shows the way there in few steps
+            blocks = tuple(order[:count])
+            fidelity = self._written(file, format, "int8", blocks)
+            trade.append(self._trade(file, format, count, fidelity))
             if self._reached(fidelity):
-                return tuple(order[:count]), fidelity
-            count += 1
-        raise CheckFailed(
-            f"{file.name} does not reach the target with all but one of its {len(order)} blocks in float; lower "
-            "--min-agreement, raise --max-drop, or give more --calibration pictures. No bundle was written."
-        )
+                break
+        columns = ("blocks in float", "same top-1", "top-1", "size", "time / float32")
+        self.listener.table(f"{file.name}: what the target costs", columns, trade)
+        if not self._reached(fidelity):
+            raise CheckFailed(
+                f"{file.name} does not reach the target with all but one of its {len(order)} blocks in float; lower "
+                "--min-agreement, raise --max-drop, or give more --calibration pictures. No bundle was written."
+            )
+        return blocks, fidelity
+
+    def _trade(self, file: Path, format: Format, blocks: int, fidelity: Fidelity) -> tuple[str, ...]:
+        first = "-" if fidelity.accuracy is None else f"{fidelity.accuracy.top1 / fidelity.images:.1%}"
+        time = _relative_time(file, self.float_files[format], self.request.io, self.spec, self.judges.pixels[:1])
+        return str(blocks), f"{fidelity.agreement:.1%}", first, f"{file.stat().st_size / 1e6:.1f} MB", f"{time:.2f}"
 
     def _refuse_collapse(self, file: Path, fidelity: Fidelity) -> None:
         if fidelity.agreement >= COLLAPSE:
@@ -265,6 +294,18 @@ class Quantiser:
 
 def _accuracy(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> Accuracy:
     return Accuracy(len(labels), top_k_hits(scores, labels, 1), top_k_hits(scores, labels, 5))
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0
+
+
+def _relative_time(file: Path, reference: Path, io: IO, spec: Any, pixels: NDArray[np.uint8]) -> float:
+    """Of one inference on one thread, ``file`` against ``reference``."""
+    models = {path: open_model(path, threads=1) for path in (file, reference)}
+    work = {path.name: partial(scores_of, model, io, spec, pixels) for path, model in models.items()}
+    seconds = interleaved(work, runs=_RUNS)
+    return float(np.median(seconds[file.name] / seconds[reference.name]))
 
 
 def _inspect_onnx(file: Path) -> GraphFacts:

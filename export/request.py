@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import Literal
 
 from mvit2.errors import UsageError, did_you_mean
-from mvit2.manifest import IO, Precision
+from mvit2.manifest import DEFAULT_SAMPLES, DEFAULT_SEED, IO, Precision
 from mvit2.variant import find_variant
 
-__all__ = ["ExportRequest", "Format", "parse_formats", "parse_image_size", "parse_io", "parse_quantize"]
+__all__ = [
+    "DEFAULT_OPSET",
+    "ExportRequest",
+    "Format",
+    "parse_formats",
+    "parse_image_size",
+    "parse_io",
+    "parse_quantize",
+]
 
 Format = Literal["onnx", "tflite"]
 FORMATS: tuple[Format, ...] = ("onnx", "tflite")
@@ -55,8 +63,8 @@ class ExportRequest:
     labels: Path | None = None
     quantize: tuple[Precision, ...] | None = None
     calibration: Path | None = None
-    calibration_samples: int = 256
-    seed: int = 0
+    calibration_samples: int = DEFAULT_SAMPLES
+    seed: int = DEFAULT_SEED
     learning_steps: int | None = None
     evaluation: Path | None = None
     min_agreement: float | None = None

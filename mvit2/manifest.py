@@ -19,6 +19,8 @@ from .preprocess_spec import PreprocessSpec
 from .strict import decode
 
 __all__ = [
+    "DEFAULT_SAMPLES",
+    "DEFAULT_SEED",
     "IO",
     "LABELS",
     "MANIFEST",
@@ -107,6 +109,9 @@ class Difference:
     def passed(self) -> bool:
         near = self.max_probability <= self.tolerance and self.max_log_probability <= self.tolerance
         return self.finite and near and self.top1_agreement == 1.0
+
+
+DEFAULT_SAMPLES, DEFAULT_SEED = 256, 0  # of the pictures to calibrate on: how many, and which
 
 
 @dataclass(frozen=True)

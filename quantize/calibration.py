@@ -14,12 +14,12 @@ import mvit2
 from mvit2.dataset import find_images
 from mvit2.errors import ImageError, UsageError
 from mvit2.image import load_image, preprocess
-from mvit2.manifest import Calibration
+from mvit2.manifest import DEFAULT_SAMPLES, DEFAULT_SEED, Calibration
 from mvit2.preprocess_spec import PreprocessSpec
 
-__all__ = ["DEFAULT_SAMPLES", "FEWEST", "CalibrationSet", "bundled_crops", "calibration_images"]
+__all__ = ["FEWEST", "CalibrationSet", "bundled_crops", "calibration_images"]
 
-DEFAULT_SAMPLES, FEWEST, DEFAULT_SEED = 256, 32, 0
+FEWEST = 32
 _HELD_OUT = 4  # one picture in ...
 _CROPS, _SMALLEST_CROP = 64, 0.4  # of the bundled photographs: how many, and their least share of an edge
 _SEVERAL = 2

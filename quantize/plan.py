@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from mvit2.errors import ConversionError
 
-__all__ = ["SIGMOID", "WEIGHT_FLOOR", "LayerPlan", "Mode", "Plan", "Range", "weight_scales"]
+__all__ = ["INSIDE", "OVER_IMAGES", "SIGMOID", "WEIGHT_FLOOR", "LayerPlan", "Mode", "Plan", "Range", "weight_scales"]
 
 # int8: weights and activations; dynamic: int8 weights, inputs quantised when the model runs, outputs float32.
 Mode = Literal["int8", "dynamic", "float"]
+# What a percentile method covers: a share of each image's values, and then of the images by their own percentiles.
+INSIDE = {"percentile 99.99": 0.9999, "percentile 99.97": 0.9997}
+OVER_IMAGES = 0.98
 _STEPS = 255  # of int8
 _SMALLEST_RANGE = 1e-6
 # A dead channel's weights are rounded with this share of its layer's largest scale: a scale of 1e-12 is one that

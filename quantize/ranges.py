@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .plan import Range
+from .plan import INSIDE, OVER_IMAGES, Range
 from .simulate import Point, Simulation
 
 __all__ = ["METHODS", "Method", "measure_ranges"]
@@ -24,8 +24,7 @@ _ENOUGH = 1 << 15  # values of one image from which a percentile is taken; large
 _BINS = 2048
 _COUNTED = 32  # images in a histogram, of whose bins more would change little
 _SHRINK = np.geomspace(1, 0.03, 40)  # of the extremes: the candidates of the search for the least squared error
-_SHARES = (0.9999, 0.9997)
-_OVER_IMAGES = 0.98  # of the images lie inside, by their own percentiles
+_SHARES = tuple(INSIDE.values())
 
 
 class _Extremes:
@@ -78,7 +77,7 @@ def _percentile(share: float) -> Method:
 
     def method(extremes: _Extremes, histogram: _Histogram) -> Range:
         low, high = extremes.ends(share)
-        return Range(float(np.quantile(low, 1 - _OVER_IMAGES)), float(np.quantile(high, _OVER_IMAGES)))
+        return Range(float(np.quantile(low, 1 - OVER_IMAGES)), float(np.quantile(high, OVER_IMAGES)))
 
     return method
 
@@ -100,8 +99,7 @@ def _error(histogram: _Histogram, candidate: Range) -> float:
 
 METHODS: Mapping[str, Method] = {
     "min-max": _min_max,
-    "percentile 99.99": _percentile(0.9999),
-    "percentile 99.97": _percentile(0.9997),
+    **{name: _percentile(share) for name, share in INSIDE.items()},
     "least squares": _least_squares,
 }
 

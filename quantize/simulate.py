@@ -45,10 +45,9 @@ class _FakeQuantise(torch.autograd.Function):
         x, y = ctx.saved_tensors
         lo, hi = ctx.covered.lo, ctx.covered.hi
         inside = torch.ops.aten.hardtanh_backward(grad, x, lo, hi)  # one pass each, where masks would take three
-        above = torch.ops.aten.threshold_backward(grad, x, hi).sum()
+        under = torch.ops.aten.hardtanh_backward(grad, x, -torch.inf, hi).sum()
         step = (y - x).mul_(inside).sum() / (hi - lo)
-        below = grad.sum() - inside.sum() - above
-        return inside, below - step, above + step
+        return inside, under - inside.sum() - step, grad.sum() - under + step
 
 
 def _rounded(x: Tensor, covered: Range) -> Tensor:

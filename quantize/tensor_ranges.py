@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from mvit2.errors import ConversionError
 from mvit2.flatbuffer import read_tflite
 
-from .plan import Range
+from .plan import INSIDE, OVER_IMAGES, Range
 
 __all__ = ["DEFAULT_METHOD", "METHODS", "tensor_ranges"]
 
 _FLOAT = schema.TensorType.FLOAT32
 _ENOUGH = 1 << 16  # values of one image from which a percentile is taken; larger maps are sampled evenly
-_SHARES = (0.9999, 0.9997)
-_OVER_IMAGES = 0.98  # of the images lie inside, by their own percentiles
 
 
 class _Extremes:
@@ -47,7 +45,7 @@ class _Extremes:
         self._input = entry["index"]
 
     def table(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """[N, tensors, 1 + len(_SHARES), 2]"""
+        """[N, tensors, 1 + len(INSIDE), 2]"""
         return np.stack([self._row(picture) for picture in pixels])
 
     def _row(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -60,7 +58,7 @@ def _ends(values: NDArray[np.float32]) -> list[tuple[float, float]]:
     some = values.ravel()
     ends = [(float(some.min()), float(some.max()))]
     some = some[:: -(-some.size // _ENOUGH) | 1]  # an odd step meets every channel
-    for share in _SHARES:
+    for share in INSIDE.values():
         count = max(1, round(some.size * (1 - share)))
         parted = np.partition(some, (count - 1, some.size - count))
         ends.append((float(parted[count - 1]), float(parted[some.size - count])))
@@ -79,8 +77,7 @@ def _over_images(at: int, share: float) -> Callable[[NDArray[np.float32]], tuple
 # By the names of quantize/ranges.py. Measured on a trained network of width 0.5: 2.0, 5.4 and 5.7 dB.
 METHODS = {
     "min-max": _over_images(0, 1.0),
-    "percentile 99.99": _over_images(1, _OVER_IMAGES),
-    "percentile 99.97": _over_images(2, _OVER_IMAGES),
+    **{name: _over_images(at, OVER_IMAGES) for at, name in enumerate(INSIDE, 1)},
 }
 DEFAULT_METHOD = "percentile 99.97"
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from mvit2.errors import CheckFailed
+from mvit2.export.pipeline import Silent, load
+from mvit2.export.quantisation import Quantiser
+from mvit2.export.request import ExportRequest, Format
 from mvit2.manifest import read_manifest, sha256_of
 from mvit2.runtime import check_bundle, open_bundle
 
@@ -134,6 +139,45 @@ def test_sensitivity(pictures: Path, run: Run, tmp_path: Path) -> None:
     assert len(blocks) == len(set(blocks)) == 26 and "classifier" in blocks
     with Image.open(tmp_path / "blocks.png") as drawn:
         assert drawn.size[0] > 500
+
+
+UNTRAINED = ("export", "--weights", "untrained", "--variant", "0.5", "--image-size", "64", "--format", "onnx")
+
+
+def test_blocks_stay_float_until_the_target_is_reached(pictures: Path, run: Run, tmp_path: Path) -> None:
+    options = ("--quantize", "int8", "--learning-steps", "0", "--calibration", pictures, "--min-agreement", "1")
+    done = run(*UNTRAINED, *options, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    quantisation = read_manifest(tmp_path / "mobilevitv2-0.5-untrained-64px").artifacts[-1].quantisation
+    assert quantisation is not None and quantisation.fidelity.agreement == 1 and quantisation.float_blocks
+    table = done.stdout.split("what the target costs")[1].splitlines()
+    shares = {row.split()[0]: row.split()[1] for row in table[2:] if row and row.split()[0].isdigit()}
+    assert shares.popitem() == (str(len(quantisation.float_blocks)), "100.0%")
+    assert shares and all(share != "100.0%" for share in shares.values())  # none of fewer blocks would have done
+
+
+def test_a_target_out_of_reach_is_a_failure(demo_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    class Contrary(Quantiser):
+        """Compares with answers that no quantised network gives: the classes in reverse."""
+
+        def _float_scores(self, format: Format) -> NDArray[np.float32]:
+            return super()._float_scores(format)[:, ::-1]
+
+    tables = []
+
+    class Watcher(Silent):
+        def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+            tables.append([row[0] for row in map(list, rows)])
+
+    few = {"calibration": pictures, "calibration_samples": 4, "force": True, "learning_steps": 0}
+    request = ExportRequest("demo", "0.5", formats=("onnx",), quantize=("int8",), min_agreement=0.5, **few)
+    checkpoint = load(request)
+    files = {"onnx": demo_bundle / "model_float32.onnx"}
+    quantiser = Contrary(request, checkpoint, checkpoint.preprocess, Watcher(), files)
+    message = "model_int8.onnx does not reach the target with all but one of its 26 blocks in float; lower"
+    with pytest.raises(CheckFailed, match=message):
+        quantiser.write(tmp_path, np.zeros((1, 128, 128, 3), np.uint8))
+    assert tables == [["0", "1", "2", "4", "8", "16", "25"]]
 
 
 @pytest.mark.parametrize(
