@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 DEMO := build/demo/mobilevitv2-0.5-demo20
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types peers clean
 
 demo: $(VENV)/export.installed
 	$(BIN)/mvit2-export --variant 0.5 --weights demo --output build/demo --overwrite
@@ -36,6 +36,11 @@ $(VENV)/test.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) --editable '.[test]'
 	$(INSTALL) --no-deps timm
 	touch $@ $(VENV)/export.installed
+
+# Latency beside what other tools make of the same network. litert-torch is measured where it is installed.
+peers: $(VENV)/test.installed
+	$(INSTALL) --editable '.[peers]'
+	$(BIN)/python tests/peers.py
 
 clean:
 	rm -rf build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache

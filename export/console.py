@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from io import TextIOWrapper
@@ -48,6 +48,23 @@ class Screen:
         start = time.perf_counter()
         with self.err.status(escape(title)):
             yield
+            raise_if_swallowed()
+        self.err.print(f"[green]✓[/] {escape(title)} [dim]{time.perf_counter() - start:.1f} s[/]")
+
+    @contextmanager
+    def progress(self, title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+        """A bar with the time left; what it gives is to be called with how many more are done."""
+        if self.quiet or not self.err.is_terminal:
+            yield lambda more: None
+            raise_if_swallowed()
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        start = time.perf_counter()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.err, transient=True) as bar:
+            task = bar.add_task(escape(title), total=total, completed=done)
+            yield lambda more: bar.advance(task, more)
             raise_if_swallowed()
         self.err.print(f"[green]✓[/] {escape(title)} [dim]{time.perf_counter() - start:.1f} s[/]")
 

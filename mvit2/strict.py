@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, Literal
 
 __all__ = ["decode"]
@@ -46,12 +47,17 @@ def decode(kind: Any, value: Any, where: str) -> Any:
 
 def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
     _expect(isinstance(value, dict), value, where, "an object")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     names = [f.name for f in fields(kind)]
     wrong = sorted(set(names) ^ set(value))
     if wrong:
         raise ValueError(f"{where}: missing or unknown {str(wrong)[:80]}, expected exactly {', '.join(names)}")
     return kind(**{name: decode(hints[name], value[name], f"{where}.{name}") for name in names})
+
+
+@cache  # looking them up costs a hundred times what checking a value does
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _expect(condition: bool, value: object, where: str, accepted: str) -> None:

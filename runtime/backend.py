@@ -43,7 +43,7 @@ class Backend(Protocol):
         ...
 
 
-def _sums_in_16_bits() -> bool:
+def sums_in_16_bits() -> bool:
     """Whether ONNX Runtime's int8 kernels would clip sums of two products: on x86-64 without VNNI.
 
     onnxruntime_session_options_config_keys.h tells of the option that prevents it; elsewhere it only costs time.
@@ -68,12 +68,12 @@ class OnnxRuntimeBackend:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or 0  # 0: one thread per core
-        if _sums_in_16_bits():
+        if sums_in_16_bits():
             options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises classes of its C++ bindings, without a common base
-            raise _cannot_open(model, "ONNX Runtime", error) from None
+            raise cannot_open(model, "ONNX Runtime", error) from None
         self.input, self.output = (
             _onnx_facts(model, nodes) for nodes in (self._session.get_inputs(), self._session.get_outputs())
         )
@@ -131,7 +131,7 @@ def open_interpreter(model: Path, **options: Any) -> Any:
             interpreter = Interpreter(str(model), **options)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise _cannot_open(model, "LiteRT", error) from None
+        raise cannot_open(model, "LiteRT", error) from None
     return interpreter
 
 
@@ -176,7 +176,7 @@ def open_model(model: Path, threads: int | None = None) -> Backend:
     return ENGINES[model.suffix](model, threads)
 
 
-def _cannot_open(model: Path, engine: str, error: Exception) -> BundleError:
+def cannot_open(model: Path, engine: str, error: Exception) -> BundleError:
     return BundleError(f"{model}: {engine} cannot open it ({' '.join(str(error).split())[:200]}).")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mvit2.dataset import SUFFIXES, find_images, labelled_images
+from mvit2.dataset import SUFFIXES, empty_classes, find_images, labelled_images
 from mvit2.errors import ImageError, UsageError
 
 LABELS = ["tench", "Great_White shark", "crane", "hen", "crane", "7"]
@@ -108,6 +108,79 @@ def test_folders_refused(names: list[str], wrong: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=wrong) as caught:
         labelled_images(tmp_path, LABELS)
     assert "\n" not in str(caught.value)
+
+
+# ---- synsets ----
+
+CRANES = "n02012849 crane\nn03126707 crane\n"
+
+
+@pytest.mark.parametrize(
+    ("labels", "file", "folder", "index"),
+    [
+        (["hen", "tench"], "n01440764 tench\n", "n01440764", 1),
+        (["hen", "Tench, Tinca tinca"], "n01440764 tench, Tinca tinca\n", "n01440764", 1),
+        (["hen", "tench"], "n01440764 tench, Tinca tinca\n", "N01440764", 1),
+        (["hen", "Tinca_tinca"], "n01440764\ttench, Tinca tinca\r\n\r\n", "n01440764", 1),
+        (["hen", "tench"], "\ufeffn01440764 tench\n", "n01440764", 1),
+        (["hen", "tench"], "n01440764 tench\n", "hen", 0),  # labels stay as good as ids
+        (["LABEL_0", "LABEL_1"], "n01440764 1\n", "n01440764", 1),
+        (["n01440764", "n01514668"], None, "n01514668", 1),
+        (["n01440764", "n01514668"], "n01440764 tench\nn01514668 hen", "n01514668", 1),
+        (["n01440764", "n01514668"], "n01514668 hen\nn01440764 tench", "n01514668", 1),
+        (["crane", "crane"], CRANES, "n02012849", 0),  # the same label: told apart by the order
+        (["crane", "crane"], CRANES, "n03126707", 1),
+        (["hen", "tench"], "n01514668 hen\nn01440764 tench\nn02084071 dog\n", "n01440764", 1),
+    ],
+)
+def test_synsets(labels: list[str], file: str | None, folder: str, index: int, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    touch(pictures, f"{folder}/a.jpg")
+    if file is not None:
+        (tmp_path / "synsets.txt").write_bytes(file.encode())
+    found = labelled_images(pictures, labels, None if file is None else tmp_path / "synsets.txt")
+    assert found == [(pictures / folder / "a.jpg", index)]
+
+
+@pytest.mark.parametrize(
+    ("file", "wrong"),
+    [
+        (None, r"'n01440764' is none of the network's 6 classes\. Say what ids mean: mvit2 evaluate --synsets FILE"),
+        ("n01514668 hen\n", r"'n01440764' is none of the network's 6 classes\. Name it in .*synsets\.txt\.$"),
+        ("n01440764 ostrich, Struthio\n", r"synsets\.txt calls it 'ostrich, struthio': give it the label or the index"),
+        ("n01440764 crane\n", r"'n01440764' is the label of the classes \[2, 4\]; accepted: the index of one"),
+        ("n01440764 tench\nn01514668\n", r"line 2, 'n01514668', has no name; accepted: a line such as 'n01440764 te"),
+        ("n01440764 tench\n\nn01440764 hen", "line 3, 'n01440764 hen', is there twice; accepted"),
+        ("\n", "synsets.txt is empty; accepted: a line such as"),
+        (b"\xff\xd8", "cannot be read as text .*; accepted: a line such as"),
+        ("", "is empty"),
+    ],
+)
+def test_synsets_refused(file: str | bytes | None, wrong: str, tmp_path: Path) -> None:
+    touch(tmp_path, "n01440764/a.jpg")
+    if file is not None:
+        (tmp_path / "synsets.txt").write_bytes(file if isinstance(file, bytes) else file.encode())
+    with pytest.raises(UsageError, match=wrong) as caught:
+        labelled_images(tmp_path, LABELS, None if file is None else tmp_path / "synsets.txt")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "empty"),
+    [
+        (["hen/a.jpg"], []),
+        (["hen/a.jpg", "crane/notes.txt", "7/._a.jpg", "ä/x/y.gif"], ["7", "crane", "ä"]),
+        (["hen/deep/a.jpg", ".git/x", "list.csv"], []),
+    ],
+)
+def test_empty_classes(names: list[str], empty: list[str], tmp_path: Path) -> None:
+    touch(tmp_path, *names)
+    assert empty_classes(tmp_path, find_images(tmp_path)) == empty
+
+
+def test_a_list_has_no_empty_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "list.csv", "hen/a.jpg", "crane/x")
+    assert empty_classes(tmp_path / "list.csv", [tmp_path / "hen" / "a.jpg"]) == []
 
 
 # ---- CSV ----

@@ -69,7 +69,19 @@ def _imports(path: Path) -> Iterator[Import]:
 
 IMPORTS = [found for path in SOURCES for found in _imports(path)]
 CONDUCTOR = {  # these see every stage
-    f"export/{name}.py" for name in ("pipeline", "quantisation", "sensitivity", "cli", "info", "console")
+    f"export/{name}.py"
+    for name in (
+        "pipeline",
+        "quantisation",
+        "sensitivity",
+        "audit",
+        "cli",
+        "cli_audit",
+        "cli_bench",
+        "cli_evaluate",
+        "info",
+        "console",
+    )
 }
 ENTRY_POINT = "mvit2/__main__.py"
 
@@ -119,7 +131,13 @@ AT_MODULE_LEVEL = {
     },
     "onnxsim": {"export/to_onnx.py"},
     **{name: set() for name in ("tensorflow", "onnx2tf", "transformers", "onnxruntime", "jax")},
-    "typer": {"export/cli.py", "export/entry.py"},
+    "typer": {
+        "export/cli.py",
+        "export/cli_audit.py",
+        "export/cli_bench.py",
+        "export/cli_evaluate.py",
+        "export/entry.py",
+    },
     "rich": {"export/console.py"},
 }
 

@@ -1,0 +1,149 @@
+"""``mvit2 evaluate``: how good every artifact of a bundle is on labelled pictures, and where it goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvit2.dataset import empty_classes, labelled_images
+from mvit2.errors import BundleError, ImageError, MissingEngineError, Mvit2Error, UsageError, did_you_mean
+from mvit2.manifest import MANIFEST, Artifact, Manifest, read_labels, read_manifest, sha256_of
+
+from .classifier import open_artifact
+from .figures import Evaluation, Subject, summarise
+from .progress import Header, Progress
+from .shards import Job, run_shards
+
+__all__ = ["Plan", "cores", "evaluate", "plan"]
+
+_MOST_PROCESSES = 256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An evaluation that can begin: everything that can be refused has been looked at.
+
+    ``skipped`` are artifacts whose engine is not installed, with what to install; ``empty`` class folders without
+    a picture.
+    """
+
+    bundle: Path
+    manifest: Manifest
+    labels: tuple[str, ...]
+    artifacts: tuple[Artifact, ...]
+    skipped: tuple[tuple[str, str], ...]
+    source: Path
+    pictures: tuple[Path, ...]
+    truth: tuple[int, ...]
+    empty: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the pictures, as the figures call them: relative to the folder, or to that of the CSV file."""
+        root = self.source if self.source.is_dir() else self.source.parent
+        return [p.relative_to(root).as_posix() if p.is_relative_to(root) else str(p) for p in self.pictures]
+
+    @property
+    def reference(self) -> int | None:
+        """The place of the artifact that the others are compared with: the first float32 one."""
+        return next((i for i, artifact in enumerate(self.artifacts) if artifact.precision == "float32"), None)
+
+    @property
+    def header(self) -> Header:
+        """What must be the same for an evaluation to go on."""
+        sizes = [p.stat().st_size for p in self.pictures]
+        pictures = json.dumps(list(zip(self.names, sizes, self.truth, strict=True))).encode()
+        artifacts = tuple(artifact.file.path for artifact in self.artifacts)
+        sha256 = hashlib.sha256(pictures).hexdigest()
+        return Header(sha256_of(self.bundle / MANIFEST), len(self.pictures), sha256, artifacts, self.manifest.classes)
+
+
+def plan(bundle: Path, source: Path, artifacts: Sequence[str] = (), synsets: Path | None = None) -> Plan:
+    """Look at everything before the first picture is opened.
+
+    Args:
+        source: a folder of class folders or a CSV file, and
+        synsets: what synset ids mean, both as in ``mvit2.dataset.labelled_images``.
+        artifacts: file names such as "model_float16.tflite"; none stands for all.
+
+    Raises:
+        BundleError: no bundle, damaged, or without that artifact.
+        UsageError, ImageError: as labelled_images.
+        MissingEngineError: the engine of the only artifact is not installed; Mvit2Error: those of all.
+    """
+    manifest = read_manifest(bundle)
+    labels = read_labels(bundle, manifest)
+    wanted = _wanted(bundle, manifest, artifacts)
+    pictures, truth = zip(*labelled_images(source, labels, synsets), strict=True)
+    usable, skipped = [], []
+    for artifact in wanted:
+        try:
+            open_artifact(bundle, manifest, artifact, 1)
+            usable.append(artifact)
+        except MissingEngineError as error:
+            if len(wanted) == 1:
+                raise
+            skipped.append((artifact.file.path, str(error)))
+    if not usable:
+        raise Mvit2Error("no artifact could run here; install an engine: pip install 'mvit2[ort]' or 'mvit2[litert]'.")
+    empty = tuple(empty_classes(source, pictures))
+    return Plan(bundle, manifest, labels, tuple(usable), tuple(skipped), source, pictures, truth, empty)
+
+
+def _wanted(bundle: Path, manifest: Manifest, names: Sequence[str]) -> list[Artifact]:
+    held = {artifact.file.path: artifact for artifact in manifest.artifacts}
+    for name in names:
+        if name not in held:
+            near = did_you_mean(name, held)
+            raise BundleError(f"{bundle} has no artifact {name!r}.{near} It holds: {', '.join(held)}.")
+    return [artifact for name, artifact in held.items() if not names or name in names]
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def evaluate(
+    plan: Plan,
+    progress: Progress,
+    processes: int | None = None,
+    worst: int = 20,
+    advance: Callable[[int], None] = lambda pictures: None,
+) -> Evaluation:
+    """Run the artifacts on all pictures that ``progress`` does not know yet. The processes end with this call.
+
+    Args:
+        processes: how many work side by side, each on its own copies of the models; None: one for each core. The
+            figures do not depend on it.
+        worst: how many disagreements are kept.
+        advance: called with the number of pictures that were done since.
+
+    Raises:
+        UsageError: processes not in 1..256, worst below 0.
+        ImageError: none of the pictures can be read.
+        Mvit2Error: a process was killed; what was done is in ``progress``. CheckFailed: a model answers NaN or Inf.
+    """
+    if processes is not None and not 1 <= processes <= _MOST_PROCESSES:
+        raise UsageError(
+            f"processes is {processes}, accepted: 1 to {_MOST_PROCESSES}; this machine has {cores()} cores."
+        )
+    if worst < 0:
+        raise UsageError(f"worst is {worst}, accepted: 0 or more.")
+    job = Job(plan.bundle, plan.manifest, plan.artifacts, plan.pictures, plan.reference)
+    todo = [i for i in range(len(plan.pictures)) if i not in progress.rows]
+    with closing(run_shards(job, todo, processes or cores())) as shards:
+        for rows in shards:
+            progress.add(rows)
+            advance(len(rows))
+    rows = list(progress.rows.values())
+    if all(row.error is not None for row in rows):
+        raise ImageError(f"none of the {len(rows)} pictures in {plan.source} can be read; the first: {rows[0].error}")
+    precisions = {artifact.file.path: artifact.precision for artifact in plan.artifacts}
+    subject = Subject(plan.names, plan.truth, plan.labels, precisions, plan.reference)
+    return summarise(subject, rows, worst)
