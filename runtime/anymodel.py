@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mvit2.errors import BundleError, MissingEngineError, UsageError
 from mvit2.manifest import Engine, TensorFacts
 
-from .backend import ENGINES, cannot_open, sums_in_16_bits, no_telemetry, open_interpreter
+from .backend import ENGINES, cannot_open, no_telemetry, open_interpreter, sums_in_16_bits
 
 __all__ = ["AnyModel", "open_any", "random_inputs"]
 

@@ -145,7 +145,7 @@ def test_synsets(labels: list[str], file: str | None, folder: str, index: int, t
 @pytest.mark.parametrize(
     ("file", "wrong"),
     [
-        (None, r"'n01440764' is none of the network's 6 classes\. Say what ids mean: mvit2 evaluate --synsets FILE"),
+        (None, r"'n01440764' is none of the network's 6 classes\. Say what ids mean: --synsets FILE"),
         ("n01514668 hen\n", r"'n01440764' is none of the network's 6 classes\. Name it in .*synsets\.txt\.$"),
         ("n01440764 ostrich, Struthio\n", r"synsets\.txt calls it 'ostrich, struthio': give it the label or the index"),
         ("n01440764 crane\n", r"'n01440764' is the label of the classes \[2, 4\]; accepted: the index of one"),
