@@ -21,9 +21,11 @@ __all__ = [
     "Backend",
     "LiteRTBackend",
     "OnnxRuntimeBackend",
+    "cannot_open",
     "no_telemetry",
     "open_interpreter",
     "open_model",
+    "sums_in_16_bits",
 ]
 
 Array = NDArray[Any]
