@@ -119,7 +119,7 @@ def made(width: str, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
     for name, make in MAKERS.items():
         try:
             files[name] = make(width, folder)
-        except Exception as error:  # whatever a peer's tool raises is what its user would see
+        except (Exception, SystemExit) as error:  # onnx2tf exits; whatever a tool raises is what its user would see
             failed[name] = " ".join(f"{type(error).__name__}: {error}".split())[:160]
     return files, failed
 
