@@ -35,7 +35,7 @@ from mvit2.runtime.apart import scores_apart
 from mvit2.runtime.backend import open_model
 from mvit2.runtime.classifier import scores_of
 from mvit2.runtime.inspect import inspect_tflite
-from mvit2.runtime.latency import interleaved
+from mvit2.runtime.latency import interleaved, paired_ratio
 from mvit2.runtime.parity import log_softmax
 
 from .request import ExportRequest, Format
@@ -305,7 +305,7 @@ def _relative_time(file: Path, reference: Path, io: IO, spec: Any, pixels: NDArr
     models = {path: open_model(path, threads=1) for path in (file, reference)}
     work = {path.name: partial(scores_of, model, io, spec, pixels) for path, model in models.items()}
     seconds = interleaved(work, runs=_RUNS)
-    return float(np.median(seconds[file.name] / seconds[reference.name]))
+    return paired_ratio(seconds[file.name], seconds[reference.name])
 
 
 def _inspect_onnx(file: Path) -> GraphFacts:

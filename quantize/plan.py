@@ -1,6 +1,6 @@
 """What a quantised network is, before any file format: numbers per layer, in the network's order, and no tensor names.
 
-Whoever makes a plan (quantize/search.py) and whoever writes it into a file (quantize/tflite.py, quantize/onnx.py) share
+Whoever makes a plan (quantize/search.py) and whoever writes it into a file (quantize/tflite.py, quantize/qdq.py) share
 nothing else. Layers are the convolutions and 1x1 layers; what lies between them stays float.
 """
 
@@ -72,7 +72,7 @@ class LayerPlan:
         input: where the input comes from a float region.
         output: of the layer itself, before any activation function.
         activated: after SiLU, x * sigmoid(x); None without one.
-        gain: float32 [out]; where given, SiLU is computed as x * sigmoid(gain * x) (see quantize/equalise.py).
+        gain: float32 [out]; where given, SiLU is computed as x * sigmoid(gain * x) (see quantize/search.py).
         gained: of gain * x.
         added: after the residual addition; None without one.
     """
