@@ -165,6 +165,8 @@ class _Build:
 
         from mvit2.image import to_pixel_values
 
+        from .network import network_blocks
+
         names, pixels = parity_inputs(self.spec)
         values = torch.from_numpy(to_pixel_values(pixels, self.spec))
         with torch.no_grad():
@@ -172,6 +174,7 @@ class _Build:
             plain = self.checkpoint.model(values).double().softmax(-1)
         self.golden = Golden(names, pixels, exact.float().numpy())
         self._compare("torch, float32", plain.float().numpy(), "float32")
+        self.blocks = network_blocks(self.checkpoint.model, self.spec.image_size)
 
     def _export_form(self) -> tuple[nn.Module, Tensor]:
         import torch
@@ -287,6 +290,7 @@ class _Build:
             artifacts=tuple(self.artifacts),
             files=tuple(record(self.folder, file) for file in files),
             parity=tuple(self.differences),
+            blocks=self.blocks,
             calibration=self.quantiser.calibration,
             tools=tool_versions(),
         )

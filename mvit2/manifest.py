@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from .blocks import Block
 from .errors import BundleError, UsageError
 from .preprocess_spec import PreprocessSpec
 from .strict import decode
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 MANIFEST, LABELS = "manifest.json", "labels.txt"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _MAX_BYTES = 8 << 20
 _MAX_PATH = 200
 _FILE_NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -213,6 +214,7 @@ class Manifest:
     artifacts: tuple[Artifact, ...]
     files: tuple[FileRecord, ...]  # all others: labels, golden vectors
     parity: tuple[Difference, ...]  # every stage of the chain, in order
+    blocks: tuple[Block, ...]  # of the network, in order
     calibration: Calibration | None = None
     tools: Mapping[str, str] = field(default_factory=dict)  # library -> version that made this bundle
 

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mvit2.blocks import block_of
 from mvit2.fidelity import logit_snr
 
 from .bias import correct_biases, forget_biases
@@ -58,7 +59,6 @@ class Found:
 
 def modes(float_blocks: frozenset[str] = frozenset()) -> Callable[[str], Mode]:
     """The recipe: int8, but for named blocks; the classifier's output stays float, which costs nothing."""
-    from .simulate import block_of
 
     def mode(layer: str) -> Mode:
         if block_of(layer) in float_blocks:

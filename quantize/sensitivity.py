@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mvit2.blocks import block_of
 from mvit2.fidelity import agreement, logit_snr
 
 from .search import modes
-from .simulate import Simulation, block_of
+from .simulate import Simulation
 
 __all__ = ["BlockLoss", "fewest_float_blocks", "sensitivity"]
 
@@ -32,7 +33,7 @@ def sensitivity(simulation: Simulation, pixels: NDArray[np.uint8]) -> list[Block
     """The most sensitive block first. ``simulation`` holds ranges; it is left in the recipe's modes."""
     simulation.set_modes(lambda name: "float")
     reference = simulation.logits(pixels)
-    blocks = list(dict.fromkeys(block_of(layer.name) for layer in simulation.layers))
+    blocks = list(dict.fromkeys(block for layer in simulation.layers if (block := block_of(layer.name))))
     losses = []
     for block in blocks:
         others = frozenset(blocks) - {block}

@@ -22,7 +22,7 @@ from mvit2.preprocess_spec import PreprocessSpec
 
 from .plan import Mode, Range, weight_scales
 
-__all__ = ["Layer", "Point", "Simulation", "block_of"]
+__all__ = ["Layer", "Point", "Simulation"]
 
 _BATCH = 4  # more would leave the caches, and the allocator's pool for the largest maps
 _TINY = 1e-6
@@ -289,11 +289,3 @@ def _layer(child: nn.Module, name: str, parent: nn.Module) -> Layer | None:
         silu = isinstance(parent, FeedForward) and name.endswith("conv1") and isinstance(parent.activation, nn.SiLU)
         return Layer(name, child.convolution, channels_last=True, silu=silu)
     return Layer(name, child, channels_last=True, silu=False) if isinstance(child, nn.Linear) else None
-
-
-def block_of(layer: str) -> str:
-    """The block of the network that a layer belongs to: encoder.layer.1.layer.0, ...transformer.layer.2, ..."""
-    parts = layer.split(".")
-    if ".transformer." in layer:
-        return ".".join(parts[: parts.index("transformer") + 3])
-    return ".".join(parts[:-1]) if parts[-1] in ("expand_1x1", "conv_3x3", "reduce_1x1") else layer

@@ -77,20 +77,25 @@ def machine() -> Machine:
 
 
 def bench(
-    subjects: Sequence[Subject], threads: int, bounds: Bounds, on_noise: Callable[[Noise], object] = lambda noise: None
+    subjects: Sequence[Subject],
+    threads: int,
+    bounds: Bounds,
+    on_noise: Callable[[Noise], object] = lambda noise: None,
+    tries: int = _TRIES,
 ) -> Trial:
-    """Measure all subjects side by side; again, up to 3 times, while the machine is noisy. The quietest try counts.
+    """Measure all subjects side by side; again, up to ``tries`` times, while the machine is noisy. The quietest counts.
 
     Args:
         threads: of one inference, 1..128.
         on_noise: called before each repetition.
+        tries: 1 or more.
 
     Raises:
         MissingEngineError, BundleError: a model cannot be opened or run.
     """
     alone = {subject.name: measure_alone(subject.file, threads) for subject in subjects}
     best: Trial | None = None
-    for attempt in range(1, _TRIES + 1):
+    for attempt in range(1, tries + 1):
         watch = Watch(threads)
         openings = [
             _opening([subjects[i] for i in turn_order(len(subjects), number)], threads, part)
@@ -100,7 +105,7 @@ def bench(
         if best is None or noise.excess < best.noise.excess:
             results = tuple(_measured(s, threads, openings, alone[s.name]) for s in subjects)
             best = Trial(threads, attempt, noise, results)
-        if not noise.reasons or attempt == _TRIES:
+        if not noise.reasons or attempt == tries:
             break
         on_noise(noise)
     assert best is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from mvit2.blocks import block_of
 from mvit2.errors import BundleError
 
 from .anymodel import open_any
@@ -111,5 +112,7 @@ def block_of_node(node: str) -> str | None:
         return None
     modules = node.strip("/").split("/")[:-1]  # the last is the operator
     path = [module for module in modules if module not in _WRAPPERS]
+    if (ours := block_of(".".join(path))) is not None:
+        return ours
     numbered = [i for i, module in enumerate(path) if _NUMBERED.fullmatch(module)]
     return ".".join(path[: numbered[-1] + 1] if numbered else path[:1]) or OUTSIDE

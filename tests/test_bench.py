@@ -126,7 +126,7 @@ def test_two_bundles_are_told_apart(demo_bundle: Path, tmp_path: Path) -> None:
     [
         ("/network/mobilevitv2/conv_stem/convolution/Conv_output_0_nchwc", "conv_stem"),
         ("/network/mobilevitv2/encoder/layer.1/layer.0/conv_3x3/convolution/Conv", "encoder.layer.1.layer.0"),
-        ("/network/mobilevitv2/encoder/layer.2/conv_kxk/activation/Mul/QuickGeluFusion/", "encoder.layer.2"),
+        ("/network/mobilevitv2/encoder/layer.2/conv_kxk/activation/Mul/QuickGeluFusion/", "encoder.layer.2.conv_kxk"),
         (
             "/network/mobilevitv2/encoder/layer.2/transformer/layer.0/attention/Exp",
             "encoder.layer.2.transformer.layer.0",

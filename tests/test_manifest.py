@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mvit2.blocks import Block
 from mvit2.errors import BundleError
 from mvit2.manifest import (
     LABELS,
@@ -71,6 +72,7 @@ FULL = Manifest(  # no field has its default, so that a field that is dropped or
     ),
     files=(FileRecord(LABELS, 9, "ef" * 32), FileRecord("golden/golden.json", 2, "01" * 32)),
     parity=(DIFFERENCE, replace(DIFFERENCE, stage="two", finite=True)),
+    blocks=(Block("conv_stem", "3x3 convolution", (112, 80, 56), 1624, 13547520),),
     calibration=Calibration("folder", 3, ("aa" * 32, "bb" * 32), 1),
     tools={"torch": "2.13.0", "numpy": "2.4.6"},
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mvit2.blocks import block_of
 from mvit2.checkpoint import Checkpoint, load_checkpoint
 from mvit2.errors import ConversionError
 from mvit2.export.fold import export_form
@@ -20,7 +21,7 @@ from mvit2.quantize.plan import Plan, Range, weight_scales
 from mvit2.quantize.ranges import METHODS, measure_ranges
 from mvit2.quantize.search import find_ranges, learning_steps, make_plan, modes
 from mvit2.quantize.sensitivity import fewest_float_blocks, sensitivity
-from mvit2.quantize.simulate import Simulation, block_of
+from mvit2.quantize.simulate import Simulation
 from mvit2.quantize.tflite import quantise_tflite
 from mvit2.runtime.apart import scores_apart
 from mvit2.runtime.inspect import inspect_tflite

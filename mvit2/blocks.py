@@ -1,0 +1,44 @@
+"""The network as people speak of it: its blocks, by one name each in tables, profiles and drawings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["Block", "block_of"]
+
+_PARTS = r"(transformer\.)?layer\.\d+|downsampling_layer|conv_kxk|conv_1x1|layernorm|conv_projection"
+_OURS = re.compile(rf"(conv_stem|classifier|encoder\.layer\.\d+\.({_PARTS}))(?![^.])")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a network at one image size, batch 1.
+
+    Attributes:
+        name: its module without the network's own, such as "encoder.layer.2.transformer.layer.0".
+        kind: what it is, in words.
+        shape: of its output: height, width, channels; (1, 1, classes) for the classifier.
+        parameters: how many numbers it learned.
+        macs: multiply-accumulates of its convolutions and linear layers.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, int, int]
+    parameters: int
+    macs: int
+
+
+def block_of(module: str) -> str | None:
+    """The block that a module lies in; None outside of all.
+
+    >>> block_of("mobilevitv2.encoder.layer.2.transformer.layer.0.attention.qkv_proj")
+    'encoder.layer.2.transformer.layer.0'
+    >>> block_of("encoder.layer.1.layer.0.conv_3x3.convolution")
+    'encoder.layer.1.layer.0'
+    >>> block_of("encoder.layer.4.conv_kxk")
+    'encoder.layer.4.conv_kxk'
+    """
+    found = _OURS.match(module.removeprefix("mobilevitv2."))
+    return found.group() if found else None
