@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,6 +36,7 @@ Strict = Annotated[bool, Opt("--strict", help="Exit 1 when the machine was too n
 Baseline = Annotated[Path | None, Opt(metavar="FILE", help="Compare with what --json printed earlier.")]
 MaxRegression = Annotated[float, Opt(metavar="PERCENT", help="Exit 1 when a ratio to float32 grew by more.")]
 Absolute = Annotated[bool, Opt("--absolute", help="Let medians count as well: only on the baseline's machine.")]
+Peak = Annotated[bool, Opt("--peak", help="Say how near each comes to a plain matrix product of its engine.")]
 ProfileOf = Annotated[str | None, Opt("--profile", metavar="FILE", help="Only this model: its time by block.")]
 
 
@@ -51,6 +53,7 @@ def bench(
     baseline: Baseline = None,
     max_regression: MaxRegression = 10.0,
     absolute: Absolute = False,
+    peak: Peak = False,
     profile: ProfileOf = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -72,7 +75,8 @@ def bench(
         return
     if baseline:
         require_common(before, [(subject.name, count) for subject in subjects for count in counts])
-    trials = _trials(subjects, counts, bounds)
+    with TemporaryDirectory(prefix="mvit2-") as scratch:
+        trials = _trials(subjects, counts, bounds, Path(scratch) if peak else None)
     results = [result for trial in trials for result in trial.results]
     _show(results)
     compared = changes(before, results, absolute) if baseline else ()
@@ -96,11 +100,14 @@ def parse_threads(text: str) -> tuple[int, ...]:
     return counts
 
 
-def _trials(subjects: Sequence[Subject], counts: Sequence[int], bounds: Bounds) -> list[Trial]:
-    """A trial for each number of threads, of all models that can run here; says which cannot."""
+def _trials(subjects: Sequence[Subject], counts: Sequence[int], bounds: Bounds, products: Path | None) -> list[Trial]:
+    """A trial for each number of threads, of all models that can run here; says which cannot.
+
+    ``products``: a folder for matrix products that run along, or None.
+    """
     from mvit2.runtime.bench import bench as measure
     from mvit2.runtime.noise import usable_cores
-    from mvit2.runtime.subjects import usable
+    from mvit2.runtime.subjects import usable, with_products
 
     def say(noise: Noise) -> None:
         if screen.err.is_terminal:
@@ -111,6 +118,8 @@ def _trials(subjects: Sequence[Subject], counts: Sequence[int], bounds: Bounds) 
         screen.warn(f"{name} was left out: {reason}")
     for name, inputs in open_inputs.items():
         screen.warn(f"{name}: open dimensions of {', '.join(inputs)} became 1.")
+    if products is not None:
+        subjects = with_products(subjects, products)
     trials = []
     for count in counts:
         if count > usable_cores():
@@ -158,6 +167,11 @@ def _show(results: Sequence[Measured]) -> None:
     if whole:
         steps = ("model", "threads", "preprocessing", "inference", "postprocessing", "end to end", "p99")
         screen.table("a photograph end to end, medians in milliseconds", steps, map(_whole_row, whole))
+    limited = [m for m in results if m.of_peak is not None]
+    if limited:
+        rows = [(m.model, str(m.threads), f"{m.gmac_per_s:.0f}", f"{m.of_peak:.0%}") for m in limited]
+        columns = ("model", "threads", "GMAC/s", "of the peak")
+        screen.table("1e9 multiply-accumulates a second, against a plain matrix product in these turns", columns, rows)
 
 
 def _row(m: Measured) -> tuple[str, ...]:
@@ -198,18 +212,15 @@ def _profile(wanted: str, subjects: Sequence[Subject], threads: Sequence[int], r
 
 
 def _show_profile(found: Profile) -> None:
-    rows = [
-        (
-            b.block,
-            f"{b.ms:.3f}",
-            f"{b.share:.1%}",
-            ", ".join(f"{n} {ms:.3f}" for n, ms in list(b.operators.items())[:4]),
-        )
-        for b in found.blocks
-    ]
-    title = f"{found.model}, {found.threads} thread(s): {found.ms:.2f} ms in operators"
-    screen.table(title, ("block", "ms", "share", "slowest operators, ms"), rows)
+    title = (
+        f"{found.model}, {found.threads} thread(s): {found.whole_ms:.2f} ms, its blocks one by one {found.ms:.2f} ms"
+    )
+    columns = ("block", "ms", "share", "GMAC/s", "of the peak", "slowest operators, ms")
+    screen.table(title, columns, (_block_row(block, found.peak_gmac_per_s) for block in found.blocks))
+    screen.result(f"the peak: {found.peak_gmac_per_s:.0f} GMAC/s in a plain matrix product of the same engine")
 
 
-def _slowest(block: BlockTime) -> list[tuple[str, float]]:
-    return list(block.operators.items())[:4]
+def _block_row(b: BlockTime, peak: float) -> tuple[str, ...]:
+    slowest = ", ".join(f"{kind} {ms:.3f}" for kind, ms in list(b.operators.items())[:4]) or "-"
+    rate, share = ("-", "-") if b.gmac_per_s is None else (f"{b.gmac_per_s:.1f}", f"{b.gmac_per_s / peak:.0%}")
+    return b.block, f"{b.ms:.3f}", f"{b.share:.1%}", rate, share, slowest

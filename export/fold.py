@@ -2,9 +2,11 @@
 
 1. BatchNorm folds into the convolution before it.
 2. The affine part of every GlobalNorm folds into the 1x1 layer after it.
-3. The artifact contract's input (uint8 RGB) folds into the stem: scale into its weights, BGR into their order.
+3. Query, key and value become layers of their own: no runtime then cuts them out of one map, or computes the one
+   query channel beyond a multiple of its kernel's width; TFLite makes ReLU part of the value's layer.
+4. The artifact contract's input (uint8 RGB) folds into the stem: scale into its weights, BGR into their order.
 
-All three are exact in real arithmetic; they are computed in float64 and rounded once.
+All four are exact in real arithmetic; they are computed in float64 and rounded once.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from mvit2.model import (
     GlobalNorm,
     MobileViTV2Classifier,
     MobileViTV2Layer,
+    Pointwise,
+    QueryKeyValue,
     SeparableSelfAttention,
     TransformerLayer,
 )
@@ -42,6 +46,7 @@ def export_form(model: MobileViTV2Classifier, *, single_image: bool) -> MobileVi
             _fold_affine(module.layernorm, module.conv_projection.convolution)
         elif isinstance(module, SeparableSelfAttention):
             module.single_image = single_image
+            module.qkv_proj = _Apart(module.qkv_proj)
     return folded.eval()
 
 
@@ -66,6 +71,21 @@ def _fold_affine(norm: GlobalNorm, conv: nn.Conv2d) -> None:
     old = 0.0 if conv.bias is None else conv.bias.double()
     _assign(conv, weight * norm.weight.double()[:, None, None], old + shift)
     norm.weight = norm.bias = None
+
+
+class _Apart(nn.Module):
+    """``QueryKeyValue`` as three layers; takes it over."""
+
+    def __init__(self, joint: QueryKeyValue) -> None:
+        super().__init__()
+        weights, biases = (t.split(joint.parts) for t in (joint.convolution.weight, joint.convolution.bias))
+        for name, weight, bias in zip(("query", "key", "value"), weights, biases, strict=True):
+            layer = Pointwise(weight.shape[1], len(weight))
+            _assign(layer.convolution, weight, bias)
+            self.add_module(name, layer)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(layer(x) for layer in self.children())
 
 
 def _assign(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:

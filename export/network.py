@@ -30,7 +30,7 @@ def network_blocks(model: MobileViTV2Classifier, image_size: tuple[int, int]) ->
     shapes: dict[str, tuple[int, int, int]] = {}
     modules = {name.removeprefix("mobilevitv2."): module for name, module in model.named_modules()}
 
-    def ran(name: str, module: nn.Module, _: Any, output: Tensor) -> None:
+    def ran(name: str, module: nn.Module, _: Any, output: Any) -> None:
         block = block_of(name)
         if block is None:
             return
@@ -50,8 +50,10 @@ def network_blocks(model: MobileViTV2Classifier, image_size: tuple[int, int]) ->
     return tuple(Block(n, _kind(modules[n]), s, _parameters(modules[n]), macs[n]) for n, s in shapes.items())
 
 
-def _map_shape(module: nn.Module, output: Tensor) -> tuple[int, int, int]:
-    """(height, width, channels) of a map in either layout, and of a vector."""
+def _map_shape(module: nn.Module, output: Tensor | tuple[Tensor, ...]) -> tuple[int, int, int]:
+    """(height, width, channels) of a map in either layout, of the first of several, and of a vector."""
+    if isinstance(output, tuple):
+        output = output[0]
     if output.dim() == 2:
         return 1, 1, output.shape[1]
     _, *rest = output.shape

@@ -62,6 +62,17 @@ class Pointwise(nn.Module):
         return F.linear(x, self.convolution.weight.flatten(1), self.convolution.bias)
 
 
+class QueryKeyValue(Pointwise):
+    """One 1x1 layer for all three: a query of one channel, and a key and a value for each channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 1 + 2 * channels)
+        self.parts = (1, channels, channels)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # (B, H, W, C) -> (B, H, W, 1), (B, H, W, C), (B, H, W, C)
+        return super().forward(x).split(self.parts, dim=-1)
+
+
 class GlobalNorm(nn.Module):
     """GroupNorm with one group over a channels-last map: one mean and variance per image."""
 
@@ -121,13 +132,13 @@ class SeparableSelfAttention(nn.Module):
 
     def __init__(self, config: ModelConfig, channels: int) -> None:
         super().__init__()
-        self.channels, self.patch, self.single_image = channels, config.patch_size, False
-        self.qkv_proj = Pointwise(channels, 1 + 2 * channels)
+        self.patch, self.single_image = config.patch_size, False
+        self.qkv_proj = QueryKeyValue(channels)
         self.attn_dropout = nn.Dropout(config.attn_dropout)
         self.out_proj = Pointwise(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, H, W, C)
-        query, key, value = self.qkv_proj(x).split((1, self.channels, self.channels), dim=-1)
+        query, key, value = self.qkv_proj(x)
         scores = self.attn_dropout(self.softmax_over_patches(query))  # (B, H, W, 1)
         context = self.by_patch(key * scores).sum((-4, -2), keepdim=True)  # (B, 1, p, 1, p*C)
         out = self.by_patch(F.relu(value)) * context  # (B, nh, p, nw, p*C)

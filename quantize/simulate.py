@@ -91,9 +91,11 @@ class Point(nn.Module):
 class Layer(nn.Module):
     """A convolution or 1x1 layer with its activation function; ``chain`` is the layer whose output alone it reads."""
 
-    def __init__(self, name: str, layer: nn.Conv2d | nn.Linear, *, channels_last: bool, silu: bool) -> None:
+    def __init__(
+        self, name: str, layer: nn.Conv2d | nn.Linear, *, channels_last: bool, silu: bool = False, relu: bool = False
+    ) -> None:
         super().__init__()
-        self.name, self.channels_last, self.silu = name, channels_last, silu
+        self.name, self.channels_last, self.silu, self.relu = name, channels_last, silu, relu
         self.convolution = layer
         self.weight = (layer.weight if layer.weight.ndim == 4 else layer.weight[..., None, None]).detach()
         bias = torch.zeros(len(self.weight)) if layer.bias is None else layer.bias
@@ -112,7 +114,7 @@ class Layer(nn.Module):
         x = self._linear(self.input(x))
         if self.change is not None:
             x = self.change(self, x)
-        x = self._scaled(self.output, x)
+        x = self._scaled(self.output, F.relu(x) if self.relu else x)
         if self.silu:
             x = self._scaled(self.activated, self._activate(x))
         return x
@@ -287,5 +289,5 @@ def _layer(child: nn.Module, name: str, parent: nn.Module) -> Layer | None:
         return Layer(name, child.convolution, channels_last=False, silu=isinstance(child.activation, nn.SiLU))
     if isinstance(child, Pointwise):
         silu = isinstance(parent, FeedForward) and name.endswith("conv1") and isinstance(parent.activation, nn.SiLU)
-        return Layer(name, child.convolution, channels_last=True, silu=silu)
-    return Layer(name, child, channels_last=True, silu=False) if isinstance(child, nn.Linear) else None
+        return Layer(name, child.convolution, channels_last=True, silu=silu, relu=name.endswith("qkv_proj.value"))
+    return Layer(name, child, channels_last=True) if isinstance(child, nn.Linear) else None

@@ -17,6 +17,7 @@ from .alone import Alone, measure_alone
 from .anymodel import AnyModel, open_any
 from .latency import Bounds, Latency, in_turns, paired_ratio, turn_order
 from .noise import Noise, Watch, cpu_name, usable_cores
+from .product import MACS
 from .subjects import Pipeline, Subject, prepare
 
 __all__ = ["Machine", "Measured", "Trial", "bench", "machine"]
@@ -30,7 +31,11 @@ Opening = Mapping[str, tuple[Seconds, Seconds | None]]  # model -> inference [tu
 
 @dataclass(frozen=True)
 class Measured:
-    """Milliseconds but where a name says otherwise. ``ratio``: to the reference, of each turn's inferences."""
+    """Milliseconds but where a name says otherwise. ``ratio``: to the reference, of each turn's inferences.
+
+    ``gmac_per_s``: 1e9 multiply-accumulates in a second; ``of_peak``: their share of what a plain matrix product of the
+    same engine and precision reaches in the same turns, where one took part.
+    """
 
     model: str
     threads: int
@@ -41,6 +46,8 @@ class Measured:
     reference: str | None
     ratio: float | None
     images_per_second: float
+    gmac_per_s: float | None
+    of_peak: float | None
     preprocessing: Latency | None
     postprocessing: Latency | None
     end_to_end: Latency | None
@@ -147,11 +154,19 @@ def _measured(subject: Subject, threads: int, openings: Sequence[Opening], alone
         reference=reference,
         ratio=None if reference is None else _ratio(subject.name, reference, openings),
         images_per_second=1 / float(np.median(seconds)),
+        gmac_per_s=None if subject.macs is None else subject.macs / float(np.median(seconds)) / 1e9,
+        of_peak=_of_peak(subject, openings),
         preprocessing=None if whole is None else Latency.of(whole[:, 0]),
         postprocessing=None if whole is None else Latency.of(whole[:, 2]),
         end_to_end=None if whole is None else Latency.of(whole.sum(1)),
         alone=alone,
     )
+
+
+def _of_peak(subject: Subject, openings: Sequence[Opening]) -> float | None:
+    if subject.macs is None or subject.limit is None:
+        return None
+    return subject.macs / MACS / _ratio(subject.name, subject.limit, openings)
 
 
 def _ratio(name: str, reference: str, openings: Sequence[Opening]) -> float:

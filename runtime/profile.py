@@ -1,4 +1,8 @@
-"""Where the time of one inference goes: ONNX Runtime's profile of a model, summed by block of the network."""
+"""Where the time of one inference goes, by block of the network, and how near each comes to what the machine can do.
+
+ONNX Runtime times its operators itself. LiteRT times none inside XNNPACK, so its model is cut into blocks, which run
+side by side as models of their own (segments.py).
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,22 @@ import json
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from mvit2.blocks import block_of
 from mvit2.errors import BundleError
 
-from .anymodel import open_any
-from .inspect import inspect_tflite
+from .anymodel import open_any, random_inputs
+from .backend import open_interpreter
+from .latency import Bounds, in_turns
+from .product import MACS, write_product
+from .segments import write_segments
 from .subjects import Subject, prepare
 
 __all__ = ["BlockTime", "Profile", "block_of_node", "profile"]
@@ -24,61 +33,108 @@ __all__ = ["BlockTime", "Profile", "block_of_node", "profile"]
 OUTSIDE = "outside of blocks"
 _WRAPPERS = {"network", "mobilevitv2", "model"}  # modules that hold the whole network
 _NUMBERED = re.compile(r".*\.\d+")  # layer.3, stages.2.1
+_WARMUP = 3
+_PRODUCT = "a matrix product"  # among the blocks' names
 
 
 @dataclass(frozen=True)
 class BlockTime:
-    """``share``: of all operators' time; ``operators``: type -> milliseconds, the slowest first."""
+    """``share``: of all blocks' time; ``operators``: type -> milliseconds, the slowest first, where they are known;
+    ``gmac_per_s``: 1e9 multiply-accumulates in a second, where the manifest says how many the block has.
+    """
 
     block: str
     ms: float
     share: float
     operators: Mapping[str, float]
+    gmac_per_s: float | None
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Milliseconds of an inference in operators, by block, the slowest first."""
+    """Milliseconds of an inference by block, the slowest first.
+
+    ``ms``: the sum over the blocks; ``whole_ms``: of the model in one piece; ``peak_gmac_per_s``: of a plain matrix
+    product of the same engine and precision, in the same run.
+    """
 
     model: str
     threads: int
     runs: int
     ms: float
+    whole_ms: float
+    peak_gmac_per_s: float
     blocks: tuple[BlockTime, ...]
 
 
 def profile(subject: Subject, threads: int, runs: int) -> Profile:
-    """Run a model under ONNX Runtime's profiler; each operator counts with the median of its runs.
+    """Time the blocks of a model; each operator or block counts with the median of its runs.
 
-    Raises BundleError for TFLite: LiteRT's Python interpreter times no operator inside XNNPACK.
+    Raises BundleError: a TFLite file without a bundle that says what its blocks are.
     """
-    if subject.engine == "litert":
-        raise _no_profile(subject)
     with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
-        model = open_any(subject.file, threads, profile_into=Path(scratch))
-        inputs = prepare(subject, model)  # the first run, which warms up
-        for _ in range(runs):
-            model.run(inputs)
-        assert model.end_profile is not None
-        events = json.loads(Path(model.end_profile()).read_text(encoding="utf-8"))
-    blocks = _by_block(_operators(events))
+        of_engine = _litert if subject.engine == "litert" else _onnx_runtime
+        blocks, whole_ms, product_ms = of_engine(subject, threads, runs, Path(scratch))
     total = sum(sum(operators.values()) for operators in blocks.values())
-    times = [_block_time(block, operators, total) for block, operators in blocks.items()]
-    return Profile(subject.name, threads, runs, total, tuple(sorted(times, key=lambda time: -time.ms)))
+    macs = {block.name: block.macs for block in subject.pipeline.manifest.blocks} if subject.pipeline else {}
+    times = [_block_time(block, operators, total, macs.get(block)) for block, operators in blocks.items()]
+    slowest_first = tuple(sorted(times, key=lambda time: -time.ms))
+    return Profile(subject.name, threads, runs, total, whole_ms, MACS / product_ms / 1e6, slowest_first)
 
 
-def _block_time(block: str, operators: Mapping[str, float], total: float) -> BlockTime:
+def _block_time(block: str, operators: Mapping[str, float], total: float, macs: int | None) -> BlockTime:
     ms, slowest_first = sum(operators.values()), sorted(operators.items(), key=lambda item: -item[1])
-    return BlockTime(block, ms, ms / total if total else 0.0, dict(slowest_first))
+    rate = macs / ms / 1e6 if macs and ms else None
+    return BlockTime(block, ms, ms / total if total else 0.0, dict(slowest_first) if len(operators) > 1 else {}, rate)
 
 
-def _no_profile(subject: Subject) -> BundleError:
-    graph = inspect_tflite(subject.file)
-    inside = sum(graph.operators.values()) - len(graph.not_delegated or ())
-    return BundleError(
-        f"{subject.file}: LiteRT's Python interpreter does not time operators inside XNNPACK, and {inside} of its "
-        f"{sum(graph.operators.values())} run there; profile the .onnx of the same network."
-    )
+Found = tuple[Mapping[str, Mapping[str, float]], float, float]  # block -> operator -> ms; ms of the model, of a product
+
+
+# ---- LiteRT ----
+
+
+def _litert(subject: Subject, threads: int, runs: int, scratch: Path) -> Found:
+    if subject.pipeline is None:
+        raise BundleError(
+            f"{subject.file}: LiteRT does not time operators inside XNNPACK, and only a bundle says where the blocks "
+            "of a model begin; profile the .onnx of the same network."
+        )
+    files = write_segments(subject.file, subject.pipeline.manifest.blocks, scratch)
+    files |= {subject.name: subject.file, _PRODUCT: _product(subject, scratch)}
+    seconds = in_turns({name: [_invoke(file, threads)] for name, file in files.items()}, Bounds(runs, _WARMUP))
+    ms = {name: float(np.median(taken)) * 1e3 for name, taken in seconds.items()}
+    product, whole = ms.pop(_PRODUCT), ms.pop(subject.name)
+    return {block: {"": taken} for block, taken in ms.items()}, whole, product
+
+
+def _invoke(file: Path, threads: int) -> Callable[[object], object]:
+    """Inference alone: the maps between blocks are larger than a model's input, and copying them would count."""
+    inputs = random_inputs(open_any(file, threads))
+    interpreter = open_interpreter(file, num_threads=threads)
+    for details, values in zip(interpreter.get_input_details(), inputs, strict=True):
+        interpreter.set_tensor(details["index"], values)
+    return lambda _: interpreter.invoke()
+
+
+# ---- ONNX Runtime ----
+
+
+def _onnx_runtime(subject: Subject, threads: int, runs: int, scratch: Path) -> Found:
+    plain, product = open_any(subject.file, threads), open_any(_product(subject, scratch), threads)
+    watched = open_any(subject.file, threads, profile_into=scratch)
+    inputs, factors = prepare(subject, watched), random_inputs(product)
+    work = {"plain": (plain, inputs), "watched": (watched, inputs), "product": (product, factors)}
+    turns = {name: [lambda _, m=model, x=x: m.run(x)] for name, (model, x) in work.items()}
+    seconds = in_turns(turns, Bounds(runs, _WARMUP))
+    assert watched.end_profile is not None
+    events = json.loads(Path(watched.end_profile()).read_text(encoding="utf-8"))
+    whole, best = (float(np.median(seconds[name])) * 1e3 for name in ("plain", "product"))
+    return _by_block(_operators(events)), whole, best
+
+
+def _product(subject: Subject, scratch: Path) -> Path:
+    return write_product(subject.engine, subject.computes_in_int8, scratch)
 
 
 def _operators(events: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, float]]:
@@ -112,7 +168,7 @@ def block_of_node(node: str) -> str | None:
         return None
     modules = node.strip("/").split("/")[:-1]  # the last is the operator
     path = [module for module in modules if module not in _WRAPPERS]
-    if (ours := block_of(".".join(path))) is not None:
-        return ours
+    if path[:1] == ["encoder"]:  # of our network: what lies between its blocks belongs where it is executed
+        return block_of(".".join(path))
     numbered = [i for i, module in enumerate(path) if _NUMBERED.fullmatch(module)]
     return ".".join(path[: numbered[-1] + 1] if numbered else path[:1]) or OUTSIDE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from mvit2.manifest import Engine, Manifest, read_labels, read_manifest, verifie
 
 from .anymodel import AnyModel, open_any, random_inputs
 from .parity import log_softmax
+from .product import MACS, write_product
 
-__all__ = ["Pipeline", "Subject", "chosen", "find_subjects", "prepare", "usable"]
+__all__ = ["Pipeline", "Subject", "chosen", "find_subjects", "prepare", "usable", "with_products"]
 
 PHOTO = Path(mvit2.__file__).parent / "photos" / "coffee.jpg"
 _ENGINES: Mapping[str, Engine] = {".onnx": "onnxruntime", ".tflite": "litert"}
@@ -43,17 +44,27 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to be benched. ``reference`` names the subject that it is compared with; itself for the float32 ones."""
+    """A model to be benched.
+
+    ``reference`` names the subject that it is compared with, itself for the float32 ones; ``limit`` the one that does
+    nothing but multiply and add; ``macs`` are its multiply-accumulates, where they are known.
+    """
 
     name: str
     file: Path
     precision: str | None = None  # None: a stranger's
     reference: str | None = None
     pipeline: Pipeline | None = field(default=None, repr=False)
+    macs: int | None = None
+    limit: str | None = None
 
     @property
     def engine(self) -> Engine:
         return _ENGINES[self.file.suffix]
+
+    @property
+    def computes_in_int8(self) -> bool:
+        return self.precision in ("dynamic", "int8", "full-int8")
 
 
 def find_subjects(
@@ -81,8 +92,10 @@ def find_subjects(
 def _artifacts(bundle: Path) -> list[Subject]:
     manifest = read_manifest(bundle)
     pipeline = Pipeline(manifest, read_labels(bundle, manifest))
+    macs = sum(block.macs for block in manifest.blocks) or None
     return [
-        Subject("", verified_path(bundle, a.file), precision=a.precision, pipeline=pipeline) for a in manifest.artifacts
+        Subject("", verified_path(bundle, a.file), precision=a.precision, pipeline=pipeline, macs=macs)
+        for a in manifest.artifacts
     ]
 
 
@@ -116,8 +129,24 @@ def _referred(subjects: Sequence[Subject], names: Sequence[str]) -> tuple[Subjec
         return next(same, None)
 
     return tuple(
-        Subject(name, s.file, s.precision, reference(s), s.pipeline) for s, name in zip(subjects, names, strict=True)
+        replace(subject, name=name, reference=reference(subject)) for subject, name in zip(subjects, names, strict=True)
     )
+
+
+def with_products(subjects: Sequence[Subject], folder: Path) -> tuple[Subject, ...]:
+    """The subjects, each bundle's artifact with its limit, then these limits: see product.py. Files go to ``folder``.
+
+    Raises MissingEngineError: the package onnx is not installed.
+    """
+    products: dict[tuple[Engine, bool], Subject] = {}
+    limited = []
+    for subject in subjects:
+        kind = subject.engine, subject.computes_in_int8
+        if subject.macs is not None and kind not in products:
+            file = write_product(*kind, folder)
+            products[kind] = Subject(file.name, file, macs=MACS)
+        limited.append(replace(subject, limit=products[kind].name) if subject.macs is not None else subject)
+    return (*limited, *products.values())
 
 
 def usable(subjects: Sequence[Subject]) -> tuple[tuple[Subject, ...], dict[str, str], dict[str, tuple[str, ...]]]:

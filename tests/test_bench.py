@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -17,17 +17,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from mvit2.errors import BundleError, UsageError
+from mvit2.errors import BundleError
 from mvit2.image import preprocess
 from mvit2.manifest import read_manifest
 from mvit2.runtime import open_bundle
-from mvit2.runtime.alone import Alone
 from mvit2.runtime.anymodel import open_any, random_inputs
-from mvit2.runtime.baseline import Before, Change, changes, read_baseline, slower
-from mvit2.runtime.bench import Measured
-from mvit2.runtime.latency import Latency
 from mvit2.runtime.noise import usable_cores
-from mvit2.runtime.profile import OUTSIDE, block_of_node, profile
 from mvit2.runtime.subjects import PHOTO, Subject, find_subjects, prepare
 
 Run = Callable[..., CompletedProcess[str]]
@@ -118,141 +113,12 @@ def test_two_bundles_are_told_apart(demo_bundle: Path, tmp_path: Path) -> None:
     }
 
 
-# ---- profile ----
-
-
-@pytest.mark.parametrize(
-    ("node", "block"),
-    [
-        ("/network/mobilevitv2/conv_stem/convolution/Conv_output_0_nchwc", "conv_stem"),
-        ("/network/mobilevitv2/encoder/layer.1/layer.0/conv_3x3/convolution/Conv", "encoder.layer.1.layer.0"),
-        ("/network/mobilevitv2/encoder/layer.2/conv_kxk/activation/Mul/QuickGeluFusion/", "encoder.layer.2.conv_kxk"),
-        (
-            "/network/mobilevitv2/encoder/layer.2/transformer/layer.0/attention/Exp",
-            "encoder.layer.2.transformer.layer.0",
-        ),
-        ("/network/classifier/Gemm", "classifier"),
-        ("/stages/stages.2/stages.2.1/conv/Conv", "stages.stages.2.stages.2.1"),
-        ("/network/mobilevitv2/ReduceMean", OUTSIDE),
-        ("/Softmax", OUTSIDE),
-        ("/", OUTSIDE),
-        ("Gemm_1", None),
-        ("node_conv2d_3", None),
-        ("", None),
-    ],
-)
-def test_block_of_a_node(node: str, block: str | None) -> None:
-    assert block_of_node(node) == block
-
-
-@pytest.mark.parametrize("bundle", ["demo_bundle", "int8_bundle"])
-def test_a_profile_holds_the_whole_network(bundle: str, request: pytest.FixtureRequest) -> None:
-    """Its blocks are those of the network; nothing is counted twice or left out."""
-    name = "model_float32.onnx" if bundle == "demo_bundle" else "model_int8.onnx"
-    (subject,) = find_subjects([request.getfixturevalue(bundle)], artifacts=[name])
-    found = profile(subject, threads=1, runs=2)
-    transformers = [
-        f"encoder.layer.{n}.transformer.layer.{i}" for n, many in ((2, 2), (3, 4), (4, 3)) for i in range(many)
-    ]
-    inverted = ["encoder.layer.0.layer.0", "encoder.layer.1.layer.0", "encoder.layer.1.layer.1"]
-    stages = [f"encoder.layer.{n}" for n in (2, 3, 4)]
-    assert Counter(b.block for b in found.blocks) == Counter(
-        [*transformers, *inverted, *stages, "conv_stem", "classifier", OUTSIDE]
-    )
-    assert sum(b.share for b in found.blocks) == pytest.approx(1)
-    assert sum(sum(b.operators.values()) for b in found.blocks) == pytest.approx(found.ms)
-    assert [b.ms for b in found.blocks] == sorted((b.ms for b in found.blocks), reverse=True)
-
-
-def test_no_profile_of_litert(demo_bundle: Path) -> None:
-    (subject,) = find_subjects([demo_bundle], artifacts=["model_float32.tflite"])
-    with pytest.raises(BundleError, match=r"does not time operators inside XNNPACK.*profile the \.onnx") as caught:
-        profile(subject, 1, 1)
-    assert "\n" not in str(caught.value)
-
-
-# ---- baseline ----
-
-
-@pytest.mark.parametrize(
-    ("found", "percent", "absolute", "said"),
-    [
-        (Change("m", 1, 1.099, 3.0), 10, False, []),
-        (Change("m", 1, 1.101, 0.5), 10, False, ["m with 1 thread(s): ratio to float32 +10.1%"]),
-        (Change("m", 2, 0.5, 1.2), 10, True, ["m with 2 thread(s): median +20.0%"]),
-        (Change("m", 1, 1.2, 1.3), 10, True, ["ratio to float32 +20.0%", "median +30.0%"]),
-        (Change("m", 1, None, 1.3), 10, False, []),
-        (Change("m", 1, 1.001, 1.0), 0, False, ["ratio to float32 +0.1%"]),
-    ],
-)
-def test_slower(found: Change, percent: float, absolute: bool, said: list[str]) -> None:
-    worse = slower([found], percent, absolute)
-    assert len(worse) == len(said) and all(part in text for part, text in zip(said, worse, strict=True))
-
-
-def now(model: str = "m", reference: str | None = "f", ratio: float | None = 0.5) -> Measured:
-    latency, alone = Latency(1.0, 2.0, 3.0, 4.0, 0.5), Alone(1.0, 1.0, None)
-    return Measured(model, 1, "litert", "int8", 10, latency, reference, ratio, 500.0, None, None, None, alone)
-
-
-@pytest.mark.parametrize(
-    ("before", "today", "absolute", "found"),
-    [
-        (Before("m", 1, "f", 0.4, 1.0), now(), False, Change("m", 1, 1.25, 2.0)),
-        (Before("m", 1, "g", 0.4, 4.0), now(), True, Change("m", 1, None, 0.5)),
-        (Before("m", 1, "m", 1.0, 2.0), now(reference="m", ratio=1.0), True, Change("m", 1, None, 1.0)),
-        (Before("m", 1, None, None, 2.0), now(), True, Change("m", 1, None, 1.0)),
-        (Before("m", 1, "g", 0.4, 4.0), now(), False, "no ratio to the same float32 model for m with 1 thread"),
-        (Before("m", 1, "f", 0.4, 4.0), now(ratio=None), False, "no ratio to the same float32 model"),
-        (Before("m", 2, "f", 0.4, 4.0), now(), True, "it holds m with 2 thread(s), this run m with 1 thread(s)"),
-        (Before("n", 1, "f", 0.4, 4.0), now(), False, "no model in common with this run"),
-    ],
-)
-def test_changes(before: Before, today: Measured, absolute: bool, found: Change | str) -> None:
-    """Only ratios to the same model are compared; times only if they are asked for."""
-    if isinstance(found, Change):
-        assert changes([before], [today], absolute) == (found,)
-        return
-    with pytest.raises(UsageError) as caught:
-        changes([before], [today], absolute)
-    assert found in str(caught.value) and "\n" not in str(caught.value)
-
-
-def baseline(file: Path, text: str | bytes) -> Path:
-    file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return file
-
-
-def result(**changed: Any) -> dict[str, Any]:
-    return {"model": "m", "threads": 1, "reference": "f", "ratio": 0.5, "inference": {"median": 2.0}, **changed}
-
-
-def test_a_baseline_is_read(tmp_path: Path) -> None:
-    content = {"trials": [{"results": [result()]}, {"results": [result(threads=2, reference=None, ratio=None)]}]}
-    found = read_baseline(baseline(tmp_path / "b.json", json.dumps(content)))
-    assert found == (Before("m", 1, "f", 0.5, 2.0), Before("m", 2, None, None, 2.0))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "[]", "7", "{}", '{"trials": 7}', '{"trials": [{}]}', b"\xff", "[" * 100_000),
-        json.dumps({"trials": [{"results": [result(ratio="fast")]}]}),
-        json.dumps({"trials": [{"results": [result(ratio=0.0)]}]}),
-        json.dumps({"trials": [{"results": [result(ratio=float("nan"))]}]}),
-        json.dumps({"trials": [{"results": [result(inference={"median": -1.0})]}]}),
-        json.dumps({"trials": [{"results": [result(inference=None)]}]}),
-        json.dumps({"trials": [{"results": [result(threads="1")]}]}),
-    ],
-    ids=lambda text: str(text[:60]),
-)
-def test_a_baseline_that_is_none(text: str | bytes, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"b\.json is no bench in JSON \(.*Make one with: mvit2 bench") as caught:
-        read_baseline(baseline(tmp_path / "b.json", text))
-    assert "\n" not in str(caught.value)
-
-
 # ---- the command ----
+
+
+def written(file: Path, text: str) -> Path:
+    file.write_text(text, encoding="utf-8")
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +130,7 @@ def measured(demo_bundle: Path, run: Run, tmp_path_factory: pytest.TempPathFacto
     done = run("bench", demo_bundle, "--against", peer, "--threads", "1,2", "--duration", "0.01", "--json")
     assert done.returncode == 0, done.stderr
     assert "WARNING  peer.onnx: open dimensions of a became 1." in done.stderr
-    return baseline(folder / "bench.json", done.stdout)
+    return written(folder / "bench.json", done.stdout)
 
 
 def test_json_holds_everything(measured: Path) -> None:
@@ -297,7 +163,7 @@ def edited(measured: Path, file: Path, factor: float, **changed: Any) -> Path:
             m["inference"]["median"] *= factor
             m["ratio"] *= factor
             m.update(changed)
-    return baseline(file, json.dumps(content))
+    return written(file, json.dumps(content))
 
 
 @pytest.mark.parametrize(
@@ -342,10 +208,22 @@ def test_tables_for_people(demo_bundle: Path, run: Run) -> None:
     assert done.stdout.splitlines()[-1].startswith(f"next: mvit2 bench {demo_bundle} --json > before.json")
 
 
-def test_the_profile_for_people(demo_bundle: Path, run: Run) -> None:
-    done = run("bench", demo_bundle, "--runs", "2", "--profile", "model_float32.onnx")
+@pytest.mark.parametrize(("artifact", "operator"), [("model_float32.onnx", "Gemm"), ("model_float16.tflite", "-")])
+def test_the_profile_for_people(artifact: str, operator: str, demo_bundle: Path, run: Run) -> None:
+    done = run("bench", demo_bundle, "--runs", "2", "--profile", artifact)
     assert done.returncode == 0, done.stderr
-    assert "encoder.layer.3.transformer.layer.3" in done.stdout and "Gemm" in done.stdout
+    (row,) = [
+        line.split() for line in done.stdout.splitlines() if line.startswith("encoder.layer.3.transformer.layer.3")
+    ]
+    assert operator in row and row[4].endswith("%")
+    assert "GMAC/s in a plain matrix product" in done.stdout
+
+
+def test_the_peak_for_people(demo_bundle: Path, run: Run) -> None:
+    done = run("bench", demo_bundle, "--runs", "2", "--warmup", "0", "--peak", "--artifact", "model_float32.tflite")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\nmodel_float32.tflite +1 +\d+ +\d+%", done.stdout)
+    assert "product_float32.tflite" in done.stdout and "product_float32.onnx" not in done.stdout
 
 
 def test_a_noisy_machine_is_not_believed(demo_bundle: Path, run: Run) -> None:
@@ -392,7 +270,7 @@ ERRORS = [
     ("bench {b} --baseline {w}/none.json", 2, ["none.json cannot be read (No such file", "Make one with: mvit2 bench"]),
     ("bench {b} --baseline {w}/words.txt", 2, ["words.txt is no bench in JSON", "Make one with: mvit2 bench"]),
     ("bench {b} --baseline {w}/other.json", 2, ["no model in common", "it holds m with 1 thread(s), this run model_"]),
-    ("bench {b} --profile model_float32.tflite", 1, ["does not time operators inside XNNPACK", "profile the .onnx"]),
+    ("bench {b} --profile {b}/model_float32.tflite", 1, ["only a bundle says where", "profile the .onnx"]),
     (
         "bench {b} --profile model_float32.onx",
         1,
@@ -415,7 +293,8 @@ def world(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.graph.node[1].input[0] = "b"
     model.graph.initializer.append(helper.make_tensor("three", TensorProto.INT64, [1], [3]))
     onnx.save(model, folder / "range.onnx")
-    baseline(folder / "other.json", json.dumps({"trials": [{"results": [result()]}]}))
+    result = {"model": "m", "threads": 1, "reference": "f", "ratio": 0.5, "inference": {"median": 2.0}}
+    written(folder / "other.json", json.dumps({"trials": [{"results": [result]}]}))
     return folder
 
 

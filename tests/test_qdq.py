@@ -167,7 +167,7 @@ def _mixed(name: str) -> Mode:
     islands = ("layer.1.layer.1", "layer.2.transformer.layer.1", "layer.3.conv_projection")
     if any(island in name for island in islands):
         return "float"
-    return "dynamic" if name.endswith(("qkv_proj", "layer.4.conv_1x1")) else "int8"
+    return "dynamic" if name.endswith(("qkv_proj.value", "layer.4.conv_1x1")) else "int8"
 
 
 def _session(model: onnx.ModelProto, optimised: Path | None = None) -> onnxruntime.InferenceSession:
@@ -280,11 +280,11 @@ def test_the_stem_in_plain_integers(io: str) -> None:
 @pytest.mark.parametrize(
     ("case", "gained", "expected"),
     [
-        (Case(), False, {"QLinearConv": 28, "QGemm": 37, "QuickGelu": 25, "QLinearAdd": 1, "Transpose": 1}),
-        (Case("tensor"), False, {"QLinearConv": 28, "QGemm": 37, "QuickGelu": 25, "QLinearAdd": 1, "Transpose": 2}),
-        (Case(), True, {"QLinearConv": 34, "QGemm": 37, "QuickGelu": 19, "QLinearSigmoid": 6, "QLinearAdd": 1}),
-        (Case("tensor", dynamic_batch=True, opset=13), False, {"QLinearConv": 28, "QGemm": 37, "QuickGelu": 25}),
-        (Case(zero_biases=True), False, {"QLinearConv": 28, "QGemm": 37, "QuickGelu": 25, "QLinearAdd": 1}),
+        (Case(), False, {"QLinearConv": 28, "QGemm": 55, "QuickGelu": 25, "QLinearAdd": 1, "Transpose": 1}),
+        (Case("tensor"), False, {"QLinearConv": 28, "QGemm": 55, "QuickGelu": 25, "QLinearAdd": 1, "Transpose": 2}),
+        (Case(), True, {"QLinearConv": 34, "QGemm": 55, "QuickGelu": 19, "QLinearSigmoid": 6, "QLinearAdd": 1}),
+        (Case("tensor", dynamic_batch=True, opset=13), False, {"QLinearConv": 28, "QGemm": 55, "QuickGelu": 25}),
+        (Case(zero_biases=True), False, {"QLinearConv": 28, "QGemm": 55, "QuickGelu": 25, "QLinearAdd": 1}),
     ],
 )
 def test_onnx_runtime_fuses_every_layer(case: Case, gained: bool, expected: dict[str, int], tmp_path: Path) -> None:
@@ -320,9 +320,9 @@ def test_the_contract_stays_and_the_file_shrinks(case: Case) -> None:
 def test_an_input_range_counts_only_where_the_input_is_float() -> None:
     """Elsewhere the range of whoever computed it holds, that of a residual addition for one."""
     model, plan = _float_model(Case("tensor")), _plan(Case("tensor"), _recipe)
-    needed = ("conv_stem", "qkv_proj", "out_proj", "conv1", "conv_projection", "classifier")
+    needed = ("conv_stem", "query", "key", "value", "out_proj", "conv1", "conv_projection", "classifier")
     layers = [layer if layer.name.endswith(needed) else replace(layer, input=None) for layer in plan.layers]
-    assert sum(layer.input is None for layer in layers) == 65 - 1 - 9 * 3 - 3 - 1
+    assert sum(layer.input is None for layer in layers) == 83 - 1 - 9 * 5 - 3 - 1
     assert quantise_onnx(model, Plan(tuple(layers)), SCALE) == quantise_onnx(model, plan, SCALE)
 
 
@@ -356,7 +356,7 @@ def _silu_too_many(plan: Plan) -> Plan:
 @pytest.mark.parametrize(
     ("change", "wrong"),
     [
-        (_without_a_layer, "^the graph holds 65 layers, the network 64.$"),
+        (_without_a_layer, "^the graph holds 83 layers, the network 82.$"),
         (_wrong_shape, r"^layer \S*conv_stem has weights \[16, 3, 3, 1\], the graph \[16, 3, 3, 3\].$"),
         (_silu_too_many, r"^0 Sigmoid nodes read \S+, the network has 1.$"),
     ],
