@@ -29,7 +29,8 @@ __all__ = ["evaluate", "worst_name"]
 _CLASSES_SHOWN, _NAMES_SHOWN = 10, 5
 _LONGEST_WORD = 24  # of a label in a file's name: four of them stay far below the 255 bytes of a name
 _FOLDER = "Labelled pictures: a folder for each class (label, index or synset id), or a CSV file with path,label."
-_PROCESSES = "Processes side by side, each with all models; default: one for each core. The figures are the same."
+_PROCESSES = "Processes side by side, each with all models; default: one for each core (CPU of the cluster)."
+_ENGINE = "Where the work is done: local, or ray, a cluster: --address, RAY_ADDRESS, else one of its own."
 _RESUME = "Keep what is done in this file; the same command with the same file goes on there."
 
 Source = Annotated[Path, typer.Argument(metavar="FOLDER|CSV", help=_FOLDER)]
@@ -37,6 +38,8 @@ Artifacts = Annotated[list[str] | None, Opt("--artifact", metavar="FILE", help="
 Synsets = Annotated[Path | None, Opt(metavar="FILE", help="What ids mean: lines like 'n01440764 tench, Tinca tinca'.")]
 Resume = Annotated[Path | None, Opt(metavar="FILE", help=_RESUME)]
 Processes = Annotated[int | None, Number(metavar="N", help=_PROCESSES)]
+EngineName = Annotated[str, Opt("--engine", metavar="ENGINE", help=_ENGINE)]
+Address = Annotated[str | None, Opt(metavar="ADDRESS", help="Of the Ray cluster: HOST:PORT of its head, or auto.")]
 SaveWorst = Annotated[
     Path | None, Opt(metavar="FOLDER", help="Copy the pictures on which int8 is furthest from float32 there.")
 ]
@@ -51,16 +54,20 @@ def evaluate(
     synsets: Synsets = None,
     resume: Resume = None,
     processes: Processes = None,
+    engine: EngineName = "local",
+    address: Address = None,
     save_worst: SaveWorst = None,
     worst: Worst = 20,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     screen.configure(quiet, json)
+    from mvit2.runtime.evaluate import Engine
     from mvit2.runtime.evaluate import evaluate as run
     from mvit2.runtime.evaluate import plan as make_plan
     from mvit2.runtime.progress import open_progress
 
+    where = Engine(engine, address)
     if save_worst is not None:
         _check_folder(save_worst)
     plan = make_plan(bundle, source, artifact or (), synsets)
@@ -68,7 +75,7 @@ def evaluate(
     with open_progress(resume, plan.header) as progress, _kept(resume, progress, len(plan.pictures)):
         title = f"evaluating {len(plan.artifacts)} artifact(s) on {len(plan.pictures)} pictures"
         with screen.progress(title, len(plan.pictures), len(progress.rows)) as advance:
-            found = run(plan, progress, processes, worst, advance)
+            found = run(plan, progress, processes, worst, advance, where)
     _warn_of_unreadable(found.unreadable, found.images)
     _show(found)
     if save_worst is not None:

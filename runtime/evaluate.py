@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mvit2.dataset import empty_classes, labelled_images
 from mvit2.errors import BundleError, ImageError, MissingEngineError, Mvit2Error, UsageError, did_you_mean
@@ -16,20 +16,48 @@ from mvit2.manifest import MANIFEST, Artifact, Manifest, read_labels, read_manif
 
 from .classifier import open_artifact
 from .figures import Evaluation, Subject, summarise
-from .progress import Header, Progress
-from .shards import Job, run_shards
+from .progress import Header, Progress, Row
+from .rows import Job, Picture, size_of
+from .shards import cores, run_shards
+from .shards_ray import run_on_ray
 
-__all__ = ["Plan", "cores", "evaluate", "plan"]
+__all__ = ["ENGINES", "Engine", "Plan", "cores", "evaluate", "plan"]
 
-_MOST_PROCESSES = 256
+
+class Runner(NamedTuple):
+    """Takes the job, the pictures to do, how many processes (None: its own choice), an address; gives their rows."""
+
+    run: Callable[[Job, Sequence[Picture], int | None, str | None], Generator[list[Row]]]
+    most_processes: int
+
+
+ENGINES: Mapping[str, Runner] = {
+    "local": Runner(lambda job, todo, processes, _: run_shards(job, todo, processes), 256),
+    "ray": Runner(run_on_ray, 4096),
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where the work is done: "local", by processes of this machine, or "ray", on the Ray cluster at ``address``."""
+
+    name: str = "local"
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in ENGINES:
+            near = did_you_mean(self.name, ENGINES)
+            raise UsageError(f"the engine is {self.name!r}, accepted: {', '.join(ENGINES)}.{near}")
+        if self.address is not None and self.name == "local":
+            raise UsageError(f"the address {self.address!r} is of a cluster; accepted with --engine ray only.")
 
 
 @dataclass(frozen=True)
 class Plan:
     """An evaluation that can begin: everything that can be refused has been looked at.
 
-    ``skipped`` are artifacts whose engine is not installed, with what to install; ``empty`` class folders without
-    a picture.
+    ``sizes`` are those of the pictures (mvit2.runtime.rows.size_of); ``skipped`` are artifacts whose engine is not
+    installed, with what to install; ``empty`` class folders without a picture.
     """
 
     bundle: Path
@@ -39,6 +67,7 @@ class Plan:
     skipped: tuple[tuple[str, str], ...]
     source: Path
     pictures: tuple[Path, ...]
+    sizes: tuple[int | None, ...]
     truth: tuple[int, ...]
     empty: tuple[str, ...]
 
@@ -56,8 +85,7 @@ class Plan:
     @property
     def header(self) -> Header:
         """What must be the same for an evaluation to go on."""
-        sizes = [p.stat().st_size for p in self.pictures]
-        pictures = json.dumps(list(zip(self.names, sizes, self.truth, strict=True))).encode()
+        pictures = json.dumps(list(zip(self.names, self.sizes, self.truth, strict=True))).encode()
         artifacts = tuple(artifact.file.path for artifact in self.artifacts)
         sha256 = hashlib.sha256(pictures).hexdigest()
         return Header(sha256_of(self.bundle / MANIFEST), len(self.pictures), sha256, artifacts, self.manifest.classes)
@@ -92,7 +120,8 @@ def plan(bundle: Path, source: Path, artifacts: Sequence[str] = (), synsets: Pat
     if not usable:
         raise Mvit2Error("no artifact could run here; install an engine: pip install 'mvit2[ort]' or 'mvit2[litert]'.")
     empty = tuple(empty_classes(source, pictures))
-    return Plan(bundle, manifest, labels, tuple(usable), tuple(skipped), source, pictures, truth, empty)
+    sizes = tuple(map(size_of, pictures))
+    return Plan(bundle, manifest, labels, tuple(usable), tuple(skipped), source, pictures, sizes, truth, empty)
 
 
 def _wanted(bundle: Path, manifest: Manifest, names: Sequence[str]) -> list[Artifact]:
@@ -104,40 +133,37 @@ def _wanted(bundle: Path, manifest: Manifest, names: Sequence[str]) -> list[Arti
     return [artifact for name, artifact in held.items() if not names or name in names]
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def evaluate(
     plan: Plan,
     progress: Progress,
     processes: int | None = None,
     worst: int = 20,
     advance: Callable[[int], None] = lambda pictures: None,
+    engine: Engine = Engine(),
 ) -> Evaluation:
     """Run the artifacts on all pictures that ``progress`` does not know yet. The processes end with this call.
 
     Args:
-        processes: how many work side by side, each on its own copies of the models; None: one for each core. The
-            figures do not depend on it.
+        processes: how many work side by side, each on its own copies of the models; None: one for each core.
         worst: how many disagreements are kept.
         advance: called with the number of pictures that were done since.
+        engine: where they work. The figures depend neither on it nor on how many they are.
 
     Raises:
-        UsageError: processes not in 1..256, worst below 0.
+        UsageError: processes not in 1..256 (4096 on Ray), worst below 0.
         ImageError: none of the pictures can be read.
-        Mvit2Error: a process was killed; what was done is in ``progress``. CheckFailed: a model answers NaN or Inf.
+        Mvit2Error: a process was killed, a picture was changed; what was done is in ``progress``. CheckFailed: a model
+            answers NaN or Inf. And what mvit2.runtime.shards_ray.run_on_ray raises.
     """
-    if processes is not None and not 1 <= processes <= _MOST_PROCESSES:
-        raise UsageError(
-            f"processes is {processes}, accepted: 1 to {_MOST_PROCESSES}; this machine has {cores()} cores."
-        )
+    run, most = ENGINES[engine.name]
+    if processes is not None and not 1 <= processes <= most:
+        raise UsageError(f"processes is {processes}, accepted: 1 to {most}; this machine has {cores()} cores.")
     if worst < 0:
         raise UsageError(f"worst is {worst}, accepted: 0 or more.")
-    job = Job(plan.bundle, plan.manifest, plan.artifacts, plan.pictures, plan.reference)
-    todo = [i for i in range(len(plan.pictures)) if i not in progress.rows]
-    with closing(run_shards(job, todo, processes or cores())) as shards:
+    job = Job(plan.bundle, plan.manifest, plan.artifacts, plan.reference)
+    pictures = zip(plan.pictures, plan.sizes, strict=True)
+    todo = [Picture(i, p.absolute(), size) for i, (p, size) in enumerate(pictures) if i not in progress.rows]
+    with closing(run(job, todo, processes, engine.address)) as shards:
         for rows in shards:
             progress.add(rows)
             advance(len(rows))

@@ -1,118 +1,106 @@
-"""An evaluation's pictures shared out among processes; each opens every artifact with one thread.
+"""An evaluation's pictures shared out among processes of this machine; each opens every artifact with one thread.
 
 The parent hands out a few pictures at a time and always one such chunk more than a process works on, so that its
-second thread can decode and resize them while the first one runs the models. A picture's answers do not depend on who
-computes them: no batches, one thread.
+second thread can decode and resize them while the first one runs the models.
 """
 
 from __future__ import annotations
 
-import math
 import multiprocessing
+import os
 import signal
-import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
-from queue import Queue
 from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
+from mvit2.errors import Mvit2Error
 
-from mvit2.errors import CheckFailed, ImageError, Mvit2Error
-from mvit2.fidelity import centred_logits
-from mvit2.image import preprocess
-from mvit2.manifest import Artifact, Manifest
+from .progress import Row
+from .rows import Chunk, Job, Picture, chunks_of, failure, open_all, rows_of
 
-from .backend import Backend
-from .classifier import open_artifact, scores_of
-from .progress import Answer, Row
+__all__ = ["Pipe", "cores", "receive", "report", "run_shards", "workers"]
 
-__all__ = ["Job", "answers_of", "run_shards"]
-
-_CHUNK = 8  # pictures; few enough to lose, enough that a model's weights stay in the cache between them
 _AHEAD = 3  # chunks a process has been given: one at the models, one decoded, one being decoded
-_TOP = 5
-_SMALLEST_PROBABILITY = 1e-30  # as in mvit2.fidelity
+_MEMORY = "all processes live to the end; if the memory was not enough, give fewer --processes."
 
 Pipe = connection.Connection
-Pictures = list[tuple[int, NDArray[np.uint8] | ImageError]]
 
 
-@dataclass(frozen=True)
-class Job:
-    """What every process must know. ``reference`` is the place of the float32 artifact that others are held against."""
-
-    bundle: Path
-    manifest: Manifest
-    artifacts: tuple[Artifact, ...]
-    pictures: tuple[Path, ...]
-    reference: int | None
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_shards(job: Job, todo: Sequence[int], processes: int) -> Generator[list[Row]]:
+def run_shards(job: Job, todo: Sequence[Picture], processes: int | None) -> Generator[list[Row]]:
     """Rows of the pictures ``todo``, a few at a time as they are done, in no order. Close it to end all processes.
 
-    Raises Mvit2Error: a process was killed, or a model's answer is no number (CheckFailed).
+    Raises Mvit2Error: a process was killed, or a picture was changed; a model's answer is no number (CheckFailed).
     """
-    chunks = deque(todo[i : i + _CHUNK] for i in range(0, len(todo), _CHUNK))
+    chunks = deque(chunks_of(todo))
     left = len(chunks)
-    with _workers(job, min(processes, left)) as workers:
-        for pipe in list(workers) * _AHEAD:
-            _hand_out(chunks, pipe, workers)
+    with workers(_work, (job,), min(processes or cores(), left)) as at_work:
+        for pipe in list(at_work) * _AHEAD:
+            _hand_out(chunks, pipe, at_work)
         while left:
-            for pipe in cast(list[Pipe], connection.wait(list(workers))):
-                try:
-                    found: list[Row] | Mvit2Error = pipe.recv()
-                except (EOFError, OSError):
-                    raise _lost(workers[pipe], len(workers)) from None
-                if isinstance(found, Mvit2Error):
-                    raise found
+            for pipe in cast(list[Pipe], connection.wait(list(at_work))):
+                rows = receive(pipe, at_work[pipe], _MEMORY)
                 left -= 1
-                _hand_out(chunks, pipe, workers)
-                yield found
+                _hand_out(chunks, pipe, at_work)
+                yield rows
 
 
-def _hand_out(chunks: deque[Sequence[int]], pipe: Pipe, workers: dict[Pipe, SpawnProcess]) -> None:
+def _hand_out(chunks: deque[Chunk], pipe: Pipe, at_work: dict[Pipe, SpawnProcess]) -> None:
     if chunks:
         try:
-            pipe.send(list(chunks.popleft()))
+            pipe.send(chunks.popleft())
         except OSError:
-            raise _lost(workers[pipe], len(workers)) from None
+            raise _lost(at_work[pipe], _MEMORY) from None
 
 
-def _lost(worker: SpawnProcess, processes: int) -> Mvit2Error:
+def receive(pipe: Pipe, worker: SpawnProcess, accepted: str) -> list[Row]:
+    """Raises the Mvit2Error that the worker reports, or one that tells of its death and what is ``accepted``."""
+    try:
+        found: list[Row] | Mvit2Error = pipe.recv()
+    except (EOFError, OSError):
+        raise _lost(worker, accepted) from None
+    if isinstance(found, Mvit2Error):
+        raise found
+    return found
+
+
+def _lost(worker: SpawnProcess, accepted: str) -> Mvit2Error:
     worker.join(5)
     code = worker.exitcode
     end = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exited with {code}"
-    return Mvit2Error(
-        f"a process of the evaluation {end}; accepted: all {processes} live to the end; if the memory was not enough, "
-        "give fewer --processes."
-    )
+    return Mvit2Error(f"a process of the evaluation {end}; accepted: {accepted}")
 
 
 @contextmanager
-def _workers(job: Job, count: int) -> Iterator[dict[Pipe, SpawnProcess]]:
-    """Processes by their pipes; killed at the end, which costs nothing, for they hold nothing."""
+def workers(
+    target: Callable[..., None], arguments: tuple[Any, ...], count: int, patience: float = 0
+) -> Iterator[dict[Pipe, SpawnProcess]]:
+    """Processes that run ``target(*arguments, pipe)``, by their pipes.
+
+    At the end the pipes are closed, and who lives ``patience`` seconds later is killed.
+    """
     spawn = multiprocessing.get_context("spawn")
-    workers: dict[Pipe, SpawnProcess] = {}
+    started: dict[Pipe, SpawnProcess] = {}
     try:
         for _ in range(count):
             ours, theirs = spawn.Pipe()
             with theirs, _deaf():
-                worker = spawn.Process(target=_work, args=(job, theirs), daemon=True)
-                workers[ours] = worker
+                worker = spawn.Process(target=target, args=(*arguments, theirs), daemon=True)
+                started[ours] = worker
                 worker.start()
-        yield workers
+        yield started
     finally:
-        for pipe in workers:
+        for pipe in started:
             pipe.close()
-        for worker in [w for w in workers.values() if w.pid is not None]:
+        for worker in [w for w in started.values() if w.pid is not None]:
+            worker.join(patience)
             worker.kill()
             worker.join()
 
@@ -136,75 +124,19 @@ def _deaf() -> Iterator[None]:
 
 def _work(job: Job, pipe: Pipe) -> None:
     try:
-        backends = [open_artifact(job.bundle, job.manifest, artifact, 1) for artifact in job.artifacts]
-        decoded: Queue[Pictures | Exception | None] = Queue(1)
-        threading.Thread(target=_decode, args=(job, pipe, decoded), daemon=True).start()
-        while (pictures := decoded.get()) is not None:
-            if isinstance(pictures, Exception):
-                raise pictures
-            pipe.send(_rows(job, backends, pictures))
-    except Mvit2Error as error:
-        _report(pipe, error)
-    except Exception as error:  # an engine's own, or no memory: one line at the parent, no traceback
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
-        _report(pipe, Mvit2Error(f"a process of the evaluation failed ({reason}); try fewer --processes."))
-
-
-def _report(pipe: Pipe, error: Mvit2Error) -> None:
-    with suppress(OSError):  # the parent is gone
-        pipe.send(error)
-
-
-def _decode(job: Job, pipe: Pipe, decoded: Queue[Pictures | Exception | None]) -> None:
-    """The image pipeline, a chunk ahead of the models. Ends with the parent."""
-    try:
-        while True:
-            decoded.put([(i, _pixels(job, i)) for i in pipe.recv()])
-    except (EOFError, OSError):
-        decoded.put(None)
+        for rows in rows_of(job, open_all(job), _received(pipe)):
+            pipe.send(rows)
     except Exception as error:
-        decoded.put(error)
+        report(pipe, error)
 
 
-def _pixels(job: Job, picture: int) -> NDArray[np.uint8] | ImageError:
-    try:
-        return preprocess(job.pictures[picture], job.manifest.preprocess)
-    except ImageError as error:
-        return error
+def _received(pipe: Pipe) -> Iterator[Chunk]:
+    """Chunks until the parent is gone."""
+    with suppress(EOFError, OSError):
+        while True:
+            yield pipe.recv()
 
 
-def _rows(job: Job, backends: Sequence[Backend], pictures: Pictures) -> list[Row]:
-    """Model by model, so that each one's weights are in the cache for the whole chunk."""
-    manifest = job.manifest
-    readable = {i: pixels[None] for i, pixels in pictures if not isinstance(pixels, ImageError)}
-    scores: dict[int, list[NDArray[np.float32]]] = {i: [] for i in readable}
-    for backend, artifact in zip(backends, job.artifacts, strict=True):
-        for i, pixels in readable.items():
-            scores[i].append(scores_of(backend, manifest.io, manifest.preprocess, pixels)[0])
-            if not np.isfinite(scores[i][-1]).all():
-                raise CheckFailed(
-                    f"{artifact.file.path} answers NaN or Inf for {str(job.pictures[i])!r}; accepted: probabilities; "
-                    "the model is broken: export it again."
-                )
-    found = [Row(i, error=str(pixels)) for i, pixels in pictures if isinstance(pixels, ImageError)]
-    return found + [Row(i, *answers_of(of_picture, job.reference)) for i, of_picture in scores.items()]
-
-
-def answers_of(scores: Sequence[NDArray[Any]], reference: int | None) -> tuple[float, tuple[Answer, ...]]:
-    """Probabilities [classes] of one picture by each artifact -> the reference's power, and everyone's answer."""
-    logits = None if reference is None else centred_logits(scores[reference])
-    power = 0.0 if logits is None else float(np.square(logits).sum())
-    answers = []
-    for values in scores:
-        best = np.argsort(-values, kind="stable")[:_TOP]
-        noise = drift = None
-        if logits is not None and reference is not None:
-            noise = float(np.square(centred_logits(values) - logits).sum())
-            first = int(scores[reference].argmax())
-            drift = abs(_log(values[first]) - _log(scores[reference][first]))
-        answers.append(Answer(tuple(map(int, best)), tuple(float(values[i]) for i in best), noise, drift))
-    return power, tuple(answers)
-
-
-def _log(probability: Any) -> float:
-    return math.log(max(float(probability), _SMALLEST_PROBABILITY))
+def report(pipe: Pipe, error: Exception) -> None:
+    with suppress(OSError):  # the parent is gone
+        pipe.send(failure(error))
