@@ -169,9 +169,9 @@ def _show(results: Sequence[Measured]) -> None:
         screen.table("a photograph end to end, medians in milliseconds", steps, map(_whole_row, whole))
     limited = [m for m in results if m.of_peak is not None]
     if limited:
-        rows = [(m.model, str(m.threads), f"{m.gmac_per_s:.0f}", f"{m.of_peak:.0%}") for m in limited]
-        columns = ("model", "threads", "GMAC/s", "of the peak")
-        screen.table("1e9 multiply-accumulates a second, against a plain matrix product in these turns", columns, rows)
+        title = "1e9 multiply-accumulates a second, against a plain matrix product in these turns"
+        rates = [(m.model, str(m.threads), f"{m.gmac_per_s:.0f}", f"{m.of_peak:.0%}") for m in limited]
+        screen.table(title, ("model", "threads", "GMAC/s", "of the peak"), rates)
 
 
 def _row(m: Measured) -> tuple[str, ...]:
@@ -217,10 +217,14 @@ def _show_profile(found: Profile) -> None:
     )
     columns = ("block", "ms", "share", "GMAC/s", "of the peak", "slowest operators, ms")
     screen.table(title, columns, (_block_row(block, found.peak_gmac_per_s) for block in found.blocks))
-    screen.result(f"the peak: {found.peak_gmac_per_s:.0f} GMAC/s in a plain matrix product of the same engine")
+    if found.peak_gmac_per_s is None:
+        screen.warn("the peak of ONNX Runtime is unknown without the package onnx: pip install 'mvit2[export]'.")
+    else:
+        screen.result(f"the peak: {found.peak_gmac_per_s:.0f} GMAC/s in a plain matrix product of the same engine")
 
 
-def _block_row(b: BlockTime, peak: float) -> tuple[str, ...]:
+def _block_row(b: BlockTime, peak: float | None) -> tuple[str, ...]:
     slowest = ", ".join(f"{kind} {ms:.3f}" for kind, ms in list(b.operators.items())[:4]) or "-"
-    rate, share = ("-", "-") if b.gmac_per_s is None else (f"{b.gmac_per_s:.1f}", f"{b.gmac_per_s / peak:.0%}")
+    rate = "-" if b.gmac_per_s is None else f"{b.gmac_per_s:.1f}"
+    share = "-" if b.gmac_per_s is None or peak is None else f"{b.gmac_per_s / peak:.0%}"
     return b.block, f"{b.ms:.3f}", f"{b.share:.1%}", rate, share, slowest

@@ -46,7 +46,7 @@ def export_form(model: MobileViTV2Classifier, *, single_image: bool) -> MobileVi
             _fold_affine(module.layernorm, module.conv_projection.convolution)
         elif isinstance(module, SeparableSelfAttention):
             module.single_image = single_image
-            module.qkv_proj = _Apart(module.qkv_proj)
+            module.add_module("qkv_proj", _Apart(module.qkv_proj))
     return folded.eval()
 
 
@@ -78,7 +78,9 @@ class _Apart(nn.Module):
 
     def __init__(self, joint: QueryKeyValue) -> None:
         super().__init__()
-        weights, biases = (t.split(joint.parts) for t in (joint.convolution.weight, joint.convolution.bias))
+        conv = joint.convolution
+        assert conv.bias is not None
+        weights, biases = (torch.split(t, joint.parts) for t in (conv.weight, conv.bias))
         for name, weight, bias in zip(("query", "key", "value"), weights, biases, strict=True):
             layer = Pointwise(weight.shape[1], len(weight))
             _assign(layer.convolution, weight, bias)

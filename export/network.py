@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from mvit2.blocks import Block, block_of
-from mvit2.model import ConvLayer, GlobalNorm, InvertedResidual, MobileViTV2Classifier, Pointwise, TransformerLayer
+from mvit2.model import (
+    ConvLayer,
+    GlobalNorm,
+    InvertedResidual,
+    MobileViTV2Classifier,
+    Pointwise,
+    QueryKeyValue,
+    TransformerLayer,
+)
 
 __all__ = ["network_blocks"]
 
@@ -20,7 +28,8 @@ _KINDS: tuple[tuple[type[nn.Module], str], ...] = (
     (GlobalNorm, "normalisation"),
     (nn.Linear, "linear"),
 )
-_CHANNELS_LAST = (TransformerLayer, GlobalNorm, Pointwise)
+_POINTWISE = (Pointwise, QueryKeyValue)
+_CHANNELS_LAST = (TransformerLayer, GlobalNorm, *_POINTWISE)
 
 
 @torch.no_grad()
@@ -35,8 +44,8 @@ def network_blocks(model: MobileViTV2Classifier, image_size: tuple[int, int]) ->
         if block is None:
             return
         height, width, channels = _map_shape(module, output)
-        if isinstance(module, (nn.Conv2d, nn.Linear, Pointwise)):
-            weight = module.convolution.weight if isinstance(module, Pointwise) else module.weight
+        if isinstance(module, (nn.Conv2d, nn.Linear, *_POINTWISE)):
+            weight = module.convolution.weight if isinstance(module, _POINTWISE) else module.weight
             macs[block] += height * width * weight.numel()
         if name == block:
             shapes[block] = (height, width, channels)

@@ -62,15 +62,17 @@ class Pointwise(nn.Module):
         return F.linear(x, self.convolution.weight.flatten(1), self.convolution.bias)
 
 
-class QueryKeyValue(Pointwise):
-    """One 1x1 layer for all three: a query of one channel, and a key and a value for each channel."""
+class QueryKeyValue(nn.Module):
+    """One ``Pointwise`` for all three: a query of one channel, and a key and a value of all."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, 1 + 2 * channels)
-        self.parts = (1, channels, channels)
+        super().__init__()
+        self.parts = [1, channels, channels]
+        self.convolution = nn.Conv2d(channels, sum(self.parts), 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # (B, H, W, C) -> (B, H, W, 1), (B, H, W, C), (B, H, W, C)
-        return super().forward(x).split(self.parts, dim=-1)
+        x = F.linear(x, self.convolution.weight.flatten(1), self.convolution.bias)
+        return torch.split(x, self.parts, dim=-1)
 
 
 class GlobalNorm(nn.Module):

@@ -45,6 +45,7 @@ def _onnx(random: np.random.Generator, int8: bool) -> Any:
     except ImportError:
         raise MissingEngineError("onnx", "export") from None
 
+    constants: dict[str, NDArray[Any]]
     if int8:
         scale, zero = np.array(0.02, np.float32), np.array(128, np.uint8)
         constants = {

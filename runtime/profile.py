@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from mvit2.blocks import block_of
-from mvit2.errors import BundleError
+from mvit2.errors import BundleError, MissingEngineError
 
 from .anymodel import open_any, random_inputs
 from .backend import open_interpreter
@@ -55,7 +56,7 @@ class Profile:
     """Milliseconds of an inference by block, the slowest first.
 
     ``ms``: the sum over the blocks; ``whole_ms``: of the model in one piece; ``peak_gmac_per_s``: of a plain matrix
-    product of the same engine and precision, in the same run.
+    product of the same engine and precision, in the same run; None where none can be written.
     """
 
     model: str
@@ -63,7 +64,7 @@ class Profile:
     runs: int
     ms: float
     whole_ms: float
-    peak_gmac_per_s: float
+    peak_gmac_per_s: float | None
     blocks: tuple[BlockTime, ...]
 
 
@@ -79,7 +80,8 @@ def profile(subject: Subject, threads: int, runs: int) -> Profile:
     macs = {block.name: block.macs for block in subject.pipeline.manifest.blocks} if subject.pipeline else {}
     times = [_block_time(block, operators, total, macs.get(block)) for block, operators in blocks.items()]
     slowest_first = tuple(sorted(times, key=lambda time: -time.ms))
-    return Profile(subject.name, threads, runs, total, whole_ms, MACS / product_ms / 1e6, slowest_first)
+    peak = MACS / product_ms / 1e6 if product_ms else None
+    return Profile(subject.name, threads, runs, total, whole_ms, peak, slowest_first)
 
 
 def _block_time(block: str, operators: Mapping[str, float], total: float, macs: int | None) -> BlockTime:
@@ -88,7 +90,8 @@ def _block_time(block: str, operators: Mapping[str, float], total: float, macs: 
     return BlockTime(block, ms, ms / total if total else 0.0, dict(slowest_first) if len(operators) > 1 else {}, rate)
 
 
-Found = tuple[Mapping[str, Mapping[str, float]], float, float]  # block -> operator -> ms; ms of the model, of a product
+# block -> operator -> ms; ms of the model, of a product
+Found = tuple[Mapping[str, Mapping[str, float]], float, float | None]
 
 
 # ---- LiteRT ----
@@ -121,16 +124,18 @@ def _invoke(file: Path, threads: int) -> Callable[[object], object]:
 
 
 def _onnx_runtime(subject: Subject, threads: int, runs: int, scratch: Path) -> Found:
-    plain, product = open_any(subject.file, threads), open_any(_product(subject, scratch), threads)
-    watched = open_any(subject.file, threads, profile_into=scratch)
-    inputs, factors = prepare(subject, watched), random_inputs(product)
-    work = {"plain": (plain, inputs), "watched": (watched, inputs), "product": (product, factors)}
+    plain, watched = open_any(subject.file, threads), open_any(subject.file, threads, profile_into=scratch)
+    inputs = prepare(subject, watched)
+    work = {subject.name: (plain, inputs), "watched": (watched, inputs)}
+    with suppress(MissingEngineError):  # the package onnx, which a runtime alone does not need
+        product = open_any(_product(subject, scratch), threads)
+        work[_PRODUCT] = product, random_inputs(product)
     turns = {name: [lambda _, m=model, x=x: m.run(x)] for name, (model, x) in work.items()}
     seconds = in_turns(turns, Bounds(runs, _WARMUP))
+    ms = {name: float(np.median(taken)) * 1e3 for name, taken in seconds.items()}
     assert watched.end_profile is not None
     events = json.loads(Path(watched.end_profile()).read_text(encoding="utf-8"))
-    whole, best = (float(np.median(seconds[name])) * 1e3 for name in ("plain", "product"))
-    return _by_block(_operators(events)), whole, best
+    return _by_block(_operators(events)), ms[subject.name], ms.get(_PRODUCT)
 
 
 def _product(subject: Subject, scratch: Path) -> Path:

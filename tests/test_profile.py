@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from mvit2.errors import BundleError
+from mvit2.errors import BundleError, MissingEngineError
 from mvit2.flatbuffer import read_tflite
 from mvit2.image import preprocess
 from mvit2.manifest import Engine, read_manifest
@@ -79,6 +80,16 @@ def test_a_profile_holds_the_whole_network(bundle: Path, artifact: str) -> None:
         assert time.gmac_per_s == (pytest.approx(macs / time.ms / 1e6) if macs else None)
         assert not time.operators or sum(time.operators.values()) == pytest.approx(time.ms)
     assert found.whole_ms > 0 and found.peak_gmac_per_s > 0
+
+
+def test_a_profile_where_onnx_is_missing(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that only runs models has no need of it: all but the peak is known."""
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    (subject,) = find_subjects([demo_bundle], artifacts=["model_float32.onnx"])
+    found = profile(subject, threads=1, runs=1)
+    assert found.peak_gmac_per_s is None and found.ms > 0 and found.whole_ms > 0
+    with pytest.raises(MissingEngineError, match="onnx"):
+        with_products([subject], demo_bundle)
 
 
 # ---- segments ----
