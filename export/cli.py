@@ -69,6 +69,7 @@ MinAgreement = Annotated[float | None, Opt("--min-agreement", metavar="SHARE", h
 MaxDrop = Annotated[float | None, Opt("--max-drop", metavar="POINTS", help="The same for top-1 points lost on --eval.")]
 Force = Annotated[bool, Opt("--force", help="Calibrate on few pictures; write a model that collapsed.")]
 Labels = Annotated[Path | None, Opt(metavar="FILE", help="Text file with one class name a line.")]
+NoReport = Annotated[bool, Opt("--no-report", help="Leave out report.html and the model card.")]
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, WebP or BMP.")]
@@ -103,6 +104,7 @@ def export(
     min_agreement: MinAgreement = None,
     max_drop: MaxDrop = None,
     force: Force = False,
+    no_report: NoReport = False,
     quiet: Quiet = False,
     json: Json = False,
     version: Version = False,
@@ -130,6 +132,7 @@ def export(
         min_agreement=min_agreement,
         max_drop=max_drop,
         force=force,
+        report=not no_report,
     )
     from .pipeline import export as run_export
 
@@ -139,6 +142,7 @@ def export(
     screen.fidelity(manifest)
     rows = [(f"{bundle}/{a.file.path}", human_bytes(a.file.bytes)) for a in manifest.artifacts]
     rows.append((f"{bundle}/ labels, golden vectors, manifest", human_bytes(sum(f.bytes for f in manifest.files))))
+    rows += [(f"{bundle}/{page.name}", human_bytes(page.stat().st_size)) for page in result.bundle.glob("report.html")]
     screen.table("written", ("file", "size"), rows)
     for warning in screen.warnings[:]:
         screen.result(f"remember: {warning}")
@@ -236,9 +240,11 @@ def sensitivity(
         learning_steps=learning_steps,
         force=force,
     )
-    from .sensitivity import analyse
+    from .sensitivity import analyse, check_plot
     from .sensitivity import plot as draw
 
+    if plot is not None:
+        check_plot(plot)
     losses = analyse(request, screen)
     columns = ("block", "alone: SNR", "cosine", "same top-1", "all but it: SNR", "same top-1")
     rows = [
@@ -257,9 +263,7 @@ def sensitivity(
         draw(losses, plot)
         screen.result(f"drawn: {plot}")
     screen.json({"blocks": [asdict(loss) for loss in losses], "warnings": screen.warnings})
-    screen.result(
-        "next: mvit2-export --quantize int8 --min-agreement 0.99 keeps such blocks float until that is reached"
-    )
+    screen.result("next: mvit2-export --min-agreement 0.99 keeps such blocks float until that share is reached")
 
 
 @app.command(help="Say what a bundle or a model file is.")
@@ -290,7 +294,5 @@ def _engine_may_be_missing(artifact: str, only: bool) -> Iterator[None]:
 
 def _shown(path: Path) -> Path:
     """Relative to the current folder where that is shorter."""
-    try:
-        return path.relative_to(Path.cwd())
-    except ValueError:
-        return path
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,6 +31,7 @@ from mvit2.runtime.inspect import inspect_tflite
 from mvit2.runtime.parity import TOLERANCES, compare
 
 from .inputs import parity_inputs
+from .listener import Listener, Silent
 from .output import check_target, under_construction
 from .quantisation import Quantiser
 from .request import ExportRequest
@@ -49,25 +48,6 @@ _TOOLS = (
     *("mvit2", "torch", "onnx", "onnxsim", "onnxruntime", "onnx2tf", "tensorflow", "ai-edge-litert"),
     *("numpy", "pillow"),
 )
-
-
-class Listener(Protocol):
-    """Is told what happens; the command line shows it."""
-
-    def step(self, title: str) -> AbstractContextManager[None]: ...
-    def warn(self, message: str) -> None: ...
-    def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None: ...
-
-
-class Silent:
-    def step(self, title: str) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def warn(self, message: str) -> None:
-        pass
-
-    def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -94,7 +74,22 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     check_target(target, request.overwrite)
     with under_construction(target) as building:
         manifest = _Build(request, checkpoint, building, listener).run(name)
+        if request.report:
+            _report(building, name, listener)
     return ExportResult(target, manifest)
+
+
+def _report(bundle: Path, name: str, listener: Listener) -> None:
+    """The last step; whatever goes wrong in it does not cost the bundle."""
+    try:
+        with listener.step("report"):
+            from .report import brief
+            from .report_page import write_report
+
+            write_report(bundle, brief(bundle))
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        listener.warn(f"no report was written ({said}); the bundle is whole, and mvit2 report {name} makes one.")
 
 
 def _require_libraries() -> None:

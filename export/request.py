@@ -49,6 +49,7 @@ class ExportRequest:
         min_agreement, max_drop: what int8 must reach, making blocks float until it does: share of pictures with the
             float model's first class; points of top-1 lost at most (needs ``evaluation``).
         force: calibrate on few pictures, and write a model that collapsed.
+        report: write report.html and a model card as the last step.
     """
 
     weights: str = "auto"
@@ -70,6 +71,7 @@ class ExportRequest:
     min_agreement: float | None = None
     max_drop: float | None = None
     force: bool = False
+    report: bool = True
 
     def __post_init__(self) -> None:
         self._check_quantisation()

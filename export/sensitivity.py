@@ -15,7 +15,17 @@ from .request import ExportRequest
 if TYPE_CHECKING:
     from mvit2.quantize.sensitivity import BlockLoss
 
-__all__ = ["analyse", "plot"]
+__all__ = ["analyse", "check_plot", "plot"]
+
+_KINDS = (".png", ".svg", ".pdf")
+
+
+def check_plot(file: Path) -> None:
+    """Refuse early, before minutes of work. Raises OutputError."""
+    if file.suffix.lower() not in _KINDS:
+        raise OutputError(f"--plot {file} is of an unknown kind, accepted: {', '.join(_KINDS)}; name such a file.")
+    if not file.absolute().parent.is_dir():
+        raise OutputError(f"--plot {file} cannot be written: there is no folder {file.parent}; make it first.")
 
 
 def analyse(request: ExportRequest, listener: Listener) -> list[BlockLoss]:

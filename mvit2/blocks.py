@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from .errors import BundleError
+
 __all__ = ["Block", "block_of"]
 
 _PARTS = r"(transformer\.)?layer\.\d+|downsampling_layer|conv_kxk|conv_1x1|layernorm|conv_projection"
+_MOST = 10**15  # far above any network, and exact as a float
 _OURS = re.compile(rf"(conv_stem|classifier|encoder\.layer\.\d+\.({_PARTS}))(?![^.])")
 
 
@@ -21,6 +24,8 @@ class Block:
         shape: of its output: height, width, channels; (1, 1, classes) for the classifier.
         parameters: how many numbers it learned.
         macs: multiply-accumulates of its convolutions and linear layers.
+
+    Raises BundleError for numbers that no network has.
     """
 
     name: str
@@ -28,6 +33,11 @@ class Block:
     shape: tuple[int, int, int]
     parameters: int
     macs: int
+
+    def __post_init__(self) -> None:
+        numbers = (*self.shape, self.parameters, self.macs)
+        if not all(0 <= n <= _MOST for n in numbers):
+            raise BundleError(f"block {self.name[:80]!r} has the sizes {str(numbers)[:80]}, accepted: 0 to {_MOST}")
 
 
 def block_of(module: str) -> str | None:

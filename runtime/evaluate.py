@@ -24,16 +24,16 @@ from .shards_ray import run_on_ray
 __all__ = ["ENGINES", "Engine", "Plan", "cores", "evaluate", "plan"]
 
 
-class Runner(NamedTuple):
+class _Runner(NamedTuple):
     """Takes the job, the pictures to do, how many processes (None: its own choice), an address; gives their rows."""
 
     run: Callable[[Job, Sequence[Picture], int | None, str | None], Generator[list[Row]]]
     most_processes: int
 
 
-ENGINES: Mapping[str, Runner] = {
-    "local": Runner(lambda job, todo, processes, _: run_shards(job, todo, processes), 256),
-    "ray": Runner(run_on_ray, 4096),
+ENGINES: Mapping[str, _Runner] = {
+    "local": _Runner(lambda job, todo, processes, _: run_shards(job, todo, processes), 256),
+    "ray": _Runner(run_on_ray, 4096),
 }
 
 

@@ -182,6 +182,8 @@ USAGE = [
     ("predict {bundle} {w}/bad/good.png --top-k few", 2, ["'--top-k': 'few' is not a whole number. See --help."]),
     ("predict {bundle} {w}/bad/good.png --threads 0", 2, ["threads is 0, accepted: 1 "]),
     ("check {bundle} --threads -1", 2, ["threads is -1, accepted: 1 "]),
+    ("sensitivity --weights demo --plot {w}/none/a.png", 1, ["a.png cannot be written: there is no folder", "make it"]),
+    ("sensitivity --weights demo --plot {w}/a.txt", 1, ["a.txt is of an unknown kind, accepted: .png, .svg, .pdf"]),
 ]
 PICTURE = [
     ("predict {bundle} {w}/bad/none.jpg", 1, ["none.jpg' does not exist", PICTURES, "check the path"]),

@@ -131,6 +131,7 @@ STEPS = {
     "TFLite: convert": ("--quantize", "none"),
     "int8: measure ranges": (*ONNX, "--quantize", "int8"),
     "bundle: labels": ONNX,
+    "report": ONNX,
 }
 
 

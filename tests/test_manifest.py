@@ -124,7 +124,7 @@ def test_the_exported_manifest_lists_every_file_with_its_hash(demo_bundle: Path)
     listed = {f.path: (f.bytes, f.sha256) for f in (*manifest.files, *(a.file for a in manifest.artifacts))}
     found = {}
     for path in demo_bundle.rglob("*"):
-        if path.is_file() and path.name != MANIFEST:
+        if path.is_file() and path.name not in (MANIFEST, "report.html", "README.md"):  # these two hold measured times
             content = path.read_bytes()
             found[path.relative_to(demo_bundle).as_posix()] = (len(content), hashlib.sha256(content).hexdigest())
     assert listed == found

@@ -127,6 +127,8 @@ def test_a_missing_or_unknown_field_is_refused(content: dict[str, Any], tmp_path
         (("classes",), 3.0, "manifest.classes is '3.0', expected int"),
         (("tools",), {"a\nb": 1}, r"manifest.tools['a\nb'] is '1', expected str"),
         (("tools",), {"\ud800": "1"}, "expected text that UTF-8 can write"),
+        (("blocks", 0, "macs"), -1, "block 'conv_stem' has the sizes (64, 64, 16, 464, -1), accepted: 0 to "),
+        (("blocks", 0, "shape"), [10**4000, 1, 1], "block 'conv_stem' has the sizes (1000"),
         (("name",), "\udfff", r"manifest.name is '\udfff', expected text that UTF-8 can write"),
         (("files", 0, "path"), "../x", "manifest names the file '../x'; accepted are plain relative paths"),
         (("files", 0, "path"), "a/" * 4_000_000 + "a", "accepted are plain relative paths"),

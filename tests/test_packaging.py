@@ -21,7 +21,7 @@ import mvit2
 Python = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"mvit2": "mvit2", "export": "mvit2/export", "quantize": "mvit2/quantize", "runtime": "mvit2/runtime"}
-DATA = ("py.typed", "photos/*", "checkpoints/*/*")
+DATA = ("mvit2/py.typed", "mvit2/photos/*", "mvit2/checkpoints/*/*", "export/templates/*")
 BASE = ("numpy", "numpy.libs", "PIL", "pillow.libs")  # what an installation without extras has
 CLI = ("typer", "rich", "pygments", "markdown_it", "mdurl", "shellingham", "click", "annotated_doc")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -96,8 +96,17 @@ def python(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Python:
 def _expected() -> set[str]:
     """Every source file at its place in the package, and the data."""
     sources = {f"{target}/{path.name}" for folder, target in FOLDERS.items() for path in (ROOT / folder).glob("*.py")}
-    data = {path.relative_to(ROOT).as_posix() for pattern in DATA for path in (ROOT / "mvit2").glob(pattern)}
-    return sources | data
+    return sources | {_installed(path) for path in _data()}
+
+
+def _data() -> list[Path]:
+    return [path for pattern in DATA for path in ROOT.glob(pattern)]
+
+
+def _installed(path: Path) -> str:
+    """Where a file of the tree lies in the package."""
+    folder, _, rest = path.relative_to(ROOT).as_posix().partition("/")
+    return f"{FOLDERS[folder]}/{rest}"
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
@@ -106,6 +115,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {name for name in names if not name.startswith(f"{info}/")} == _expected()
     assert {f"mvit2/photos/{name}.jpg" for name in ("astronaut", "cat", "coffee", "rocket", "tripod")} <= names
     assert {"mvit2/py.typed", "mvit2/checkpoints/0.5/model.safetensors", "mvit2/runtime/check.py"} <= names
+    assert {f"mvit2/export/templates/{name}" for name in ("report.html.jinja", "report.css", "card.md.jinja")} <= names
     assert {f"{info}/licenses/LICENSE", f"{info}/licenses/mvit2/photos/LICENSES.md"} <= names
 
 
@@ -117,9 +127,8 @@ def test_no_generic_name_is_installed(site: Path) -> None:
 
 
 def test_the_data_are_those_of_the_tree(site: Path) -> None:
-    for pattern in DATA:
-        for path in (ROOT / "mvit2").glob(pattern):
-            assert (site / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
+    for path in _data():
+        assert (site / _installed(path)).read_bytes() == path.read_bytes()
 
 
 def test_the_sdist_can_be_built_from(sdist: Path) -> None:

@@ -1,0 +1,100 @@
+"""``mvit2 report``: options, what is measured for it, and where the result lies."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from mvit2.errors import UsageError
+
+from .cli import Bundle, Json, Number, Opt, Quiet, app
+from .cli_bench import parse_threads
+from .cli_evaluate import Processes, Synsets
+from .console import screen
+
+if TYPE_CHECKING:
+    from .report import Evaluated, Timing
+
+__all__ = ["report"]
+
+Evaluation = Annotated[
+    Path | None, Opt("--eval", metavar="FOLDER|CSV", help="Labelled pictures: accuracy, worst cases.")
+]
+BenchFile = Annotated[Path | None, Opt("--bench", metavar="FILE", help="What mvit2 bench --json printed.")]
+Sensitivity = Annotated[Path | None, Opt(metavar="FILE", help="What mvit2 sensitivity --json printed.")]
+Pictures = Annotated[Path | None, Opt(metavar="FOLDER", help="Examples, 12 at most; default: bundled photographs.")]
+Threads = Annotated[str, Opt("--threads", metavar="N,N...", help="Threads of one inference; a run for each.")]
+Runs = Annotated[int, Number(metavar="N", help="How often every model has its turn.")]
+
+
+@app.command(help="Write a bundle's report.html and model card: what it is, how near, how good, how fast.")
+def report(
+    bundle: Bundle,
+    evaluation: Evaluation = None,
+    synsets: Synsets = None,
+    bench: BenchFile = None,
+    sensitivity: Sensitivity = None,
+    pictures: Pictures = None,
+    threads: Threads = "1",
+    runs: Runs = 20,
+    processes: Processes = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    screen.configure(quiet, json)
+    counts = parse_threads(threads)
+    for option, value in (("--synsets", synsets), ("--processes", processes)):
+        if value is not None and evaluation is None:
+            raise UsageError(f"{option} is about labelled pictures: add --eval FOLDER.")
+    from mvit2.manifest import read_manifest
+    from mvit2.runtime.latency import Bounds
+
+    from .report import gather, time_artifacts
+    from .report_examples import example_pictures
+    from .report_files import read_bench, read_sensitivity
+    from .report_page import CARD, write_report
+
+    manifest, bounds, examples = read_manifest(bundle), Bounds(runs), example_pictures(pictures)
+    losses = read_sensitivity(sensitivity) if sensitivity else ()
+    timing = read_bench(bench, manifest) if bench else None
+    evaluated = _evaluated(bundle, evaluation, synsets, processes) if evaluation else None
+    if timing is None:
+        timing = time_artifacts(bundle, counts, bounds, screen)
+    _warn_of_noise(timing)
+    with screen.step("report"):
+        found = gather(bundle, examples, evaluated=evaluated, timing=timing, sensitivity=losses)
+        written = write_report(bundle, found)
+    if bundle / CARD not in written:
+        screen.warn(f"{bundle / CARD} was not written by mvit2 and is left alone; rename it to get a model card.")
+    for file in written:
+        screen.result(f"written: {file}")
+    screen.result(f"next: open {written[0]} in a browser   or   mvit2 check {bundle}")
+    content = asdict(found)
+    del content["images"]
+    screen.json({"bundle": str(bundle), "written": [str(f) for f in written], **content, "warnings": screen.warnings})
+
+
+def _evaluated(bundle: Path, source: Path, synsets: Path | None, processes: int | None) -> Evaluated:
+    from mvit2.runtime.evaluate import evaluate, plan
+    from mvit2.runtime.progress import open_progress
+
+    from .report import Evaluated
+
+    work = plan(bundle, source, (), synsets)
+    for file, reason in work.skipped:
+        screen.warn(f"{file} was left out: {reason}")
+    total = len(work.pictures)
+    title = f"evaluating {len(work.artifacts)} artifact(s) on {total} pictures"
+    with open_progress(None, work.header) as progress, screen.progress(title, total) as advance:
+        found = evaluate(work, progress, processes, total, advance)
+    if found.unreadable:
+        screen.warn(f"{len(found.unreadable)} of {total} pictures cannot be read and count nowhere.")
+    return Evaluated(
+        f"labelled pictures of {source.resolve().name}", found, dict(zip(work.names, work.pictures, strict=True))
+    )
+
+
+def _warn_of_noise(timing: Timing | None) -> None:
+    if timing is not None and timing.noisy:
+        screen.warn(f"the machine was noisy, and the report says so: {'; '.join(timing.noisy)}.")
