@@ -82,7 +82,7 @@ def hugging_face(fields: dict[str, Any]) -> tuple[MobileViTV2Classifier, MobileV
 def timm_network(variant: str, classes: int = 40) -> nn.Module:
     """timm's network with its own seeded initialisation, the statistics of its BatchNorms settled and disturbed."""
     torch.manual_seed(3)
-    network: nn.Module = getattr(_timm_mobilevit(), TIMM_NAMES[variant])(num_classes=classes)
+    network: nn.Module = getattr(timm_mobilevit(), TIMM_NAMES[variant])(num_classes=classes)
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
@@ -128,7 +128,7 @@ _STAND_IN: dict[str, dict[str, object]] = {
 }
 
 
-def _timm_mobilevit() -> ModuleType:
+def timm_mobilevit() -> ModuleType:
     """timm's real network. Only while timm is imported, a stand-in gives it the names it wants of torchvision.
 
     No released torchvision works beside the CPU build of torch that these tests run with. timm's models want it

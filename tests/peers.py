@@ -12,11 +12,13 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import chdir
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from oracles import timm_mobilevit  # beside this file
 
 from mvit2.runtime.anymodel import open_any, random_inputs
 from mvit2.runtime.latency import interleaved, paired_ratio
@@ -54,10 +56,12 @@ def transformers_onnx(width: str, folder: Path) -> Path:
 
 
 def timm_onnx(width: str, folder: Path) -> Path:
-    import timm
+    mobilevit = timm_mobilevit()
+    from timm.layers import set_exportable
 
     file, name = folder / "timm.onnx", f"mobilevitv2_{round(100 * float(width)):03}"
-    model = timm.create_model(name, pretrained=False, exportable=True).eval()
+    with set_exportable(True):
+        model = vars(mobilevit)[name](pretrained=False).eval()
     torch.onnx.export(model, (example(),), str(file), dynamo=False, opset_version=18)
     return file
 
@@ -79,10 +83,13 @@ def onnxruntime_int8(width: str, folder: Path) -> Path:
 
 
 def onnx2tf_tflite(source: str, width: str, folder: Path) -> Path:
+    """onnx2tf downloads pictures for a check of its own unless a file of this name and shape is there."""
     import onnx2tf
 
     out = folder / f"{source}_onnx2tf"
-    onnx2tf.convert(str(folder / f"{source}.onnx"), output_folder_path=str(out), non_verbose=True)
+    np.save(folder / "calibration_image_sample_data_20x128x128x3_float32.npy", np.zeros((20, 128, 128, 3), np.float32))
+    with chdir(folder):
+        onnx2tf.convert(str(folder / f"{source}.onnx"), output_folder_path=str(out), non_verbose=True)
     return next(out.glob("*_float32.tflite"))
 
 
