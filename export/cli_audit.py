@@ -15,8 +15,9 @@ from mvit2.dataset import labelled_images
 from mvit2.errors import UsageError
 from mvit2.manifest import DEFAULT_SEED, MANIFEST
 
-from .cli import Json, Labels, Number, Opt, Quiet, Variant, app
+from .cli import app
 from .console import screen
+from .options import Json, Labelled, Labels, Number, Opt, Quiet, Synsets, Variant
 
 if TYPE_CHECKING:
     from mvit2.runtime.audit import Audit, Row
@@ -25,21 +26,18 @@ if TYPE_CHECKING:
 __all__ = ["audit"]
 
 _TARGET = "A bundle, or a checkpoint as for --weights: folder, file, demo, hub id."
-_FOLDER = "Labelled pictures: a folder for each class (label, index or synset id), or a CSV file with path,label."
 _SET = "Write a really better preprocessing into the preprocessor_config.json of a checkpoint's folder."
 
 Target = Annotated[str, typer.Argument(metavar="BUNDLE|CHECKPOINT", help=_TARGET)]
-Source = Annotated[Path, typer.Argument(metavar="FOLDER|CSV", help=_FOLDER)]
 Images = Annotated[int | None, Number(metavar="N", help="A random part of the pictures; default: all.")]
 Seed = Annotated[int, Number(metavar="N", help="Which part.")]
-Synsets = Annotated[Path | None, Opt(metavar="FILE", help="What ids mean: lines like 'n01440764 tench, Tinca tinca'.")]
 Set = Annotated[bool, Opt("--set", help=_SET)]
 
 
 @app.command(help="Find out on labelled pictures which preprocessing the weights want: channels, resize, filter.")
 def audit(
     target: Target,
-    source: Source,
+    source: Labelled,
     images: Images = None,
     seed: Seed = DEFAULT_SEED,
     set_: Set = False,

@@ -12,8 +12,9 @@ import typer
 
 from mvit2.errors import CheckFailed, UsageError
 
-from .cli import Json, Number, Opt, Quiet, app
+from .cli import app
 from .console import human_bytes, screen
+from .options import Artifacts, Json, Number, Opt, Quiet, Runs, ThreadList
 
 if TYPE_CHECKING:
     from mvit2.runtime.baseline import Change
@@ -27,9 +28,6 @@ __all__ = ["bench", "parse_threads"]
 
 Bundles = Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Folders made by mvit2-export.")]
 Against = Annotated[list[Path] | None, Opt(metavar="FILE", help="Bench this .onnx or .tflite model, too; repeatable.")]
-Artifacts = Annotated[list[str] | None, Opt("--artifact", metavar="FILE", help="Only these model files; repeatable.")]
-ThreadList = Annotated[str, Opt("--threads", metavar="N,N...", help="Threads of one inference; a run for each.")]
-Runs = Annotated[int, Number(metavar="N", help="How often every model has its turn.")]
 Warmup = Annotated[int, Number(metavar="N", help="Turns that do not count, each time the models are opened (6 times).")]
 Duration = Annotated[float | None, Opt(metavar="SECONDS", help="Instead of --runs: for so long, 10 turns at least.")]
 Strict = Annotated[bool, Opt("--strict", help="Exit 1 when the machine was too noisy.")]

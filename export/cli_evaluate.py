@@ -11,13 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from mvit2.errors import Mvit2Error, OutputError, UsageError
 
-from .cli import Bundle, Json, Number, Opt, Quiet, app
+from .cli import app
 from .console import screen
 from .interrupt import Interrupted
+from .options import Artifacts, Bundle, Json, Labelled, Number, Opt, Quiet, Synsets
 
 if TYPE_CHECKING:
     from mvit2.runtime.evaluate import Plan
@@ -28,14 +27,10 @@ __all__ = ["evaluate", "worst_name"]
 
 _CLASSES_SHOWN, _NAMES_SHOWN = 10, 5
 _LONGEST_WORD = 24  # of a label in a file's name: four of them stay far below the 255 bytes of a name
-_FOLDER = "Labelled pictures: a folder for each class (label, index or synset id), or a CSV file with path,label."
 _PROCESSES = "Processes side by side, each with all models; default: one for each core (CPU of the cluster)."
 _ENGINE = "Where the work is done: local, or ray, a cluster: --address, RAY_ADDRESS, else one of its own."
 _RESUME = "Keep what is done in this file; the same command with the same file goes on there."
 
-Source = Annotated[Path, typer.Argument(metavar="FOLDER|CSV", help=_FOLDER)]
-Artifacts = Annotated[list[str] | None, Opt("--artifact", metavar="FILE", help="One model file; repeatable.")]
-Synsets = Annotated[Path | None, Opt(metavar="FILE", help="What ids mean: lines like 'n01440764 tench, Tinca tinca'.")]
 Resume = Annotated[Path | None, Opt(metavar="FILE", help=_RESUME)]
 Processes = Annotated[int | None, Number(metavar="N", help=_PROCESSES)]
 EngineName = Annotated[str, Opt("--engine", metavar="ENGINE", help=_ENGINE)]
@@ -49,7 +44,7 @@ Worst = Annotated[int, Number(metavar="N", help="How many of these.")]
 @app.command(help="Measure every artifact of a bundle on labelled pictures: accuracy, agreement, worst cases.")
 def evaluate(
     bundle: Bundle,
-    source: Source,
+    source: Labelled,
     artifact: Artifacts = None,
     synsets: Synsets = None,
     resume: Resume = None,

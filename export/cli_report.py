@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from mvit2.errors import UsageError
 
-from .cli import Bundle, Json, Number, Opt, Quiet, app
+from .cli import app
 from .cli_bench import parse_threads
-from .cli_evaluate import Processes, Synsets
+from .cli_evaluate import Processes
 from .console import screen
+from .options import Bundle, Json, Opt, Quiet, Runs, Synsets, ThreadList
 
 if TYPE_CHECKING:
     from .report import Evaluated, Timing
@@ -24,8 +25,6 @@ Evaluation = Annotated[
 BenchFile = Annotated[Path | None, Opt("--bench", metavar="FILE", help="What mvit2 bench --json printed.")]
 Sensitivity = Annotated[Path | None, Opt(metavar="FILE", help="What mvit2 sensitivity --json printed.")]
 Pictures = Annotated[Path | None, Opt(metavar="FOLDER", help="Examples, 12 at most; default: bundled photographs.")]
-Threads = Annotated[str, Opt("--threads", metavar="N,N...", help="Threads of one inference; a run for each.")]
-Runs = Annotated[int, Number(metavar="N", help="How often every model has its turn.")]
 
 
 @app.command(help="Write a bundle's report.html and model card: what it is, how near, how good, how fast.")
@@ -36,7 +35,7 @@ def report(
     bench: BenchFile = None,
     sensitivity: Sensitivity = None,
     pictures: Pictures = None,
-    threads: Threads = "1",
+    threads: ThreadList = "1",
     runs: Runs = 20,
     processes: Processes = None,
     quiet: Quiet = False,

@@ -141,7 +141,7 @@ AT_MODULE_LEVEL = {
         "export/cli.py",
         "export/cli_audit.py",
         "export/cli_bench.py",
-        "export/cli_evaluate.py",
+        "export/options.py",
         "export/entry.py",
     },
     "rich": {"export/console.py"},

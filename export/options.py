@@ -1,0 +1,70 @@
+"""The options and arguments that commands of ours take, each in one place: what several share, and what is long."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import mvit2
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mvit2 {mvit2.__version__}")
+        raise typer.Exit()
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a whole number.") from None
+
+
+Opt = typer.Option
+Number = partial(Opt, parser=_whole_number)
+Quiet = Annotated[bool, Opt("--quiet", "-q", help="Print warnings and errors only.")]
+Json = Annotated[bool, Opt("--json", help="Print one JSON object on stdout, for machines.")]
+Version = Annotated[bool, Opt("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")]
+Threads = Annotated[int | None, Number(metavar="N", help="Threads of one inference; default: the engine's choice.")]
+
+_WIDTHS = "0.5 0.75 1.0 1.25 1.5 1.75 2.0; default: the checkpoint's, or 1.0."
+Variant = Annotated[str | None, Opt(metavar="WIDTH", help=_WIDTHS)]
+Weights = Annotated[str, Opt(metavar="WEIGHTS", help="auto, demo, untrained, a hub id, a file or a folder.")]
+Formats = Annotated[list[str] | None, Opt("--format", "-f", metavar="FORMAT", help="onnx, tflite or all; repeatable.")]
+Output = Annotated[Path, Opt("--output", "-o", metavar="FOLDER", help="Where the bundle's folder is made.")]
+Overwrite = Annotated[bool, Opt("--overwrite", help="Replace the bundle that is there.")]
+ImageSize = Annotated[str | None, Opt(metavar="N|HxW", help="Pixels, multiples of 32; default: the checkpoint's.")]
+Io = Annotated[str, Opt(metavar="IO", help="image: uint8 RGB in, probabilities out; tensor: the bare network.")]
+Opset = Annotated[int, Number(metavar="N", help="ONNX opset, 13 to 20.")]
+DynamicBatch = Annotated[bool, Opt("--dynamic-batch", help="Leave the batch open (ONNX only).")]
+_QUANTIZE = "none, float16, dynamic, int8, full-int8; repeatable. Default: int8 for TFLite."
+Quantize = Annotated[list[str] | None, Opt("--quantize", metavar="SCHEME", help=_QUANTIZE)]
+Calibration = Annotated[Path | None, Opt(metavar="FOLDER", help="Pictures like those the app will see, 200 or more.")]
+Samples = Annotated[int, Number("--calibration-samples", metavar="N", help="How many of them are used.")]
+Seed = Annotated[int, Number(metavar="N", help="Which of them.")]
+Learning = Annotated[
+    int | None, Number("--learning-steps", metavar="N", help="Gradient steps on int8 ranges; default: by the size.")
+]
+Evaluation = Annotated[Path | None, Opt("--eval", metavar="FOLDER|CSV", help="Labelled pictures, to measure accuracy.")]
+_SHARE = "Keep blocks float until int8 has this share of float's top-1 answers, such as 0.99."
+MinAgreement = Annotated[float | None, Opt("--min-agreement", metavar="SHARE", help=_SHARE)]
+MaxDrop = Annotated[float | None, Opt("--max-drop", metavar="POINTS", help="The same for top-1 points lost on --eval.")]
+Force = Annotated[bool, Opt("--force", help="Calibrate on few pictures; write a model that collapsed.")]
+Labels = Annotated[Path | None, Opt(metavar="FILE", help="Text file with one class name a line.")]
+NoReport = Annotated[bool, Opt("--no-report", help="Leave out report.html and the model card.")]
+
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, WebP or BMP.")]
+TopK = Annotated[int, Number(metavar="K", help="How many classes to show.")]
+ArtifactFile = Annotated[str | None, Opt("--artifact", metavar="FILE", help="One model file: model_float16.tflite")]
+
+Artifacts = Annotated[list[str] | None, Opt("--artifact", metavar="FILE", help="Only this model file; repeatable.")]
+ThreadList = Annotated[str, Opt("--threads", metavar="N,N...", help="Threads of one inference; a run for each.")]
+Runs = Annotated[int, Number(metavar="N", help="How often every model has its turn.")]
+_LABELLED = "Labelled pictures: a folder for each class (label, index or synset id), or a CSV file with path,label."
+Labelled = Annotated[Path, typer.Argument(metavar="FOLDER|CSV", help=_LABELLED)]
+Synsets = Annotated[Path | None, Opt(metavar="FILE", help="What ids mean: lines like 'n01440764 tench, Tinca tinca'.")]
