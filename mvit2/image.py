@@ -65,10 +65,22 @@ def preprocess(source: ImageSource, spec: PreprocessSpec) -> npt.NDArray[np.uint
             f"{describe(source)} is too long and thin ({image.width}x{image.height} would be resized to "
             f"{size[0]}x{size[1]}); accepted: at most {MAX_PIXELS} pixels after the resize; crop it first"
         )
-    image = image.resize(size, _FILTERS[spec.resample])
+    image = _resize(image, size, _FILTERS[spec.resample])
     height, width = spec.image_size
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return np.array(image.crop((left, top, left + width, top + height)))
+
+
+def _resize(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
+    """Pillow's antialiased resize, one axis after the other.
+
+    Pixels are rounded in between, so the order shows in them, and Pillow's has changed from version to version: this is
+    Pillow 13's (Image.resize), with the pixels of any.
+    """
+    fewer_columns, fewer_rows = image.width - size[0], image.height - size[1]
+    rows_first = fewer_rows > 0 and fewer_rows > 2 * fewer_columns
+    halfway = (image.width, size[1]) if rows_first else (size[0], image.height)
+    return image.resize(halfway, resample).resize(size, resample)
 
 
 def _resized(size: tuple[int, int], spec: PreprocessSpec) -> tuple[int, int]:

@@ -11,12 +11,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
 import mvit2
 from mvit2.errors import CheckFailed, ImageError, UsageError
-from mvit2.image import MAX_PIXELS, Prediction, PreprocessSpec, preprocess, to_pixel_values, top_k
+from mvit2.image import MAX_PIXELS, Prediction, PreprocessSpec, _resize, preprocess, to_pixel_values, top_k
 
 GOLDEN = Path(__file__).parent / "golden"
 PHOTOS = sorted((Path(mvit2.__file__).parent / "photos").glob("*.jpg"))
@@ -164,3 +165,17 @@ def test_ties_among_many_classes_keep_their_order() -> None:
 def test_top_k_refuses(scores: Any, k: int, error: type[Exception], wrong: str) -> None:
     with pytest.raises(error, match=wrong):
         top_k(scores, LABELS, k)
+
+
+@pytest.mark.skipif(
+    not PIL.__version__.startswith("13."), reason="Pillow's own order of the axes is another"
+)
+@pytest.mark.parametrize("resample", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
+def test_one_axis_after_the_other_is_pillows_resize(resample: Image.Resampling) -> None:
+    """So the pixels are Pillow 13's, whichever version is installed."""
+    random = np.random.default_rng(7)
+    for _ in range(200):
+        (width, height), size = (tuple(int(n) for n in random.integers(1, 400, 2)) for _ in range(2))
+        image = Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8))
+        ours, theirs = (np.array(i) for i in (_resize(image, size, resample), image.resize(size, resample)))
+        np.testing.assert_array_equal(ours, theirs, err_msg=f"{width}x{height} to {size}")
