@@ -167,9 +167,7 @@ def test_top_k_refuses(scores: Any, k: int, error: type[Exception], wrong: str) 
         top_k(scores, LABELS, k)
 
 
-@pytest.mark.skipif(
-    not PIL.__version__.startswith("13."), reason="Pillow's own order of the axes is another"
-)
+@pytest.mark.skipif(not PIL.__version__.startswith("13."), reason="Pillow's own order of the axes is another")
 @pytest.mark.parametrize("resample", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
 def test_one_axis_after_the_other_is_pillows_resize(resample: Image.Resampling) -> None:
     """So the pixels are Pillow 13's, whichever version is installed."""

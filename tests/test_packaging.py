@@ -21,7 +21,7 @@ import mvit2
 Python = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"mvit2": "mvit2", "export": "mvit2/export", "quantize": "mvit2/quantize", "runtime": "mvit2/runtime"}
-DATA = ("mvit2/py.typed", "mvit2/photos/*", "mvit2/checkpoints/*/*", "export/templates/*")
+DATA = ("mvit2/py.typed", "mvit2/photos/*", "mvit2/checkpoints/*/*", "export/templates/*", "runtime/sources/*/*")
 BASE = ("numpy", "numpy.libs", "PIL", "pillow.libs")  # what an installation without extras has
 CLI = ("typer", "rich", "pygments", "markdown_it", "mdurl", "shellingham", "click", "annotated_doc")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -116,6 +116,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {f"mvit2/photos/{name}.jpg" for name in ("astronaut", "cat", "coffee", "rocket", "tripod")} <= names
     assert {"mvit2/py.typed", "mvit2/checkpoints/0.5/model.safetensors", "mvit2/runtime/check.py"} <= names
     assert {f"mvit2/export/templates/{name}" for name in ("report.html.jinja", "report.css", "card.md.jinja")} <= names
+    assert {f"mvit2/runtime/sources/{name}" for name in ("c/mvit2.c", "c/mvit2.h", "js/mvit2.mjs")} <= names
     assert {f"{info}/licenses/LICENSE", f"{info}/licenses/mvit2/photos/LICENSES.md"} <= names
 
 

@@ -1,0 +1,51 @@
+// node driver.mjs CASES RESULTS: runs every case of a file through the JavaScript source; see driver.c.
+import { readFileSync, writeFileSync } from "node:fs";
+import { pixelValues, preprocess, softmax, topK } from "../../runtime/sources/js/mvit2.mjs";
+
+const HEADER = 56; // 12 int32, 1 double
+const RESAMPLE = ["bilinear", "bicubic"];
+const ORDER = ["RGB", "BGR"];
+const orNull = (value) => (value === 0 ? null : value);
+
+function run(header, scale, payload) {
+  const [what, width, height, channels, tall, wide, shortest, exactTall, exactWide, resample, order] = header;
+  const spec = {
+    image_size: [tall, wide],
+    resize_shortest: orNull(shortest),
+    resize_exact: exactTall || exactWide ? [exactTall, exactWide] : null,
+    resample: RESAMPLE[resample] ?? `number ${resample}`,
+    channel_order: ORDER[order] ?? `number ${order}`,
+    scale,
+  };
+  const floats = () => new Float32Array(payload.slice().buffer);
+  const runs = [
+    () => preprocess(payload, width, height, channels, spec),
+    () => pixelValues(payload, spec),
+    () => softmax(floats()),
+    () => Int32Array.from(topK(floats(), width), ({ index }) => index),
+  ];
+  return runs[what]();
+}
+
+const cases = readFileSync(process.argv[2]);
+const parts = [];
+for (let at = 0; at < cases.length; ) {
+  const header = Array.from({ length: 12 }, (_, index) => cases.readInt32LE(at + index * 4));
+  const payload = new Uint8Array(cases.buffer, cases.byteOffset + at + HEADER, header[11]);
+  let failed = 0;
+  let result;
+  try {
+    const { buffer } = run(header, cases.readDoubleLE(at + 48), payload);
+    result = Buffer.from(buffer);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    failed = 1;
+    result = Buffer.from(error.message);
+  }
+  const answer = Buffer.alloc(8);
+  answer.writeInt32LE(failed, 0);
+  answer.writeInt32LE(result.length, 4);
+  parts.push(answer, result);
+  at += HEADER + header[11];
+}
+writeFileSync(process.argv[3], Buffer.concat(parts));
