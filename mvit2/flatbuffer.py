@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+_ALIGNMENT = 16
+
 __all__ = ["operator_code", "prune", "read_tflite", "write_tflite"]
 
 
@@ -16,11 +18,24 @@ def read_tflite(file: Path) -> Any:
 
 
 def write_tflite(model: Any, file: Path) -> None:
-    import flatbuffers
-
-    builder = flatbuffers.Builder()
+    builder = _builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     file.write_bytes(builder.Output())
+
+
+def _builder() -> Any:
+    """A Builder that aligns constants as the schema says (force_align: 16), which its Python form forgets.
+
+    Runtimes map the file into memory and compute on the constants where they lie.
+    """
+    import flatbuffers
+
+    class Builder(flatbuffers.Builder):  # type: ignore[misc]  # the library has no types
+        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
+            is_data = elemSize == 1 and numElems >= _ALIGNMENT
+            return super().StartVector(elemSize, numElems, _ALIGNMENT if is_data else alignment)
+
+    return Builder()
 
 
 def operator_code(model: Any, builtin: int, version: int) -> int:

@@ -79,3 +79,21 @@ def test_keeping_the_small_constants_pays(demo_bundle: Path, photos: Path, tmp_p
     files = (demo_bundle / "model_float32.tflite", demo_bundle / "model_float16.tflite", tmp_path / "all.tflite")
     full, ours, everything = ([np.log(LiteRTBackend(file).run(image)) for image in pixels] for file in files)
     assert np.abs(np.subtract(ours, full)).max() < 0.7 * np.abs(np.subtract(everything, full)).max()
+
+
+@pytest.mark.parametrize(
+    ("bundle", "file"),
+    [
+        ("demo_bundle", "model_float32.tflite"),
+        ("demo_bundle", "model_float16.tflite"),
+        ("int8_bundle", "model_int8.tflite"),
+    ],
+)
+def test_constants_lie_where_runtimes_may_read_them(bundle: str, file: str, request: pytest.FixtureRequest) -> None:
+    """At multiples of 16 bytes, as the schema's force_align asks."""
+    content = (request.getfixturevalue(bundle) / file).read_bytes()
+    start = np.frombuffer(content, np.uint8).ctypes.data
+    model = schema.Model.GetRootAs(content, 0)
+    buffers = [model.Buffers(i) for i in range(model.BuffersLength())]
+    places = [b.DataAsNumpy().ctypes.data - start for b in buffers if b.DataLength() >= 16]
+    assert len(places) > 50 and {place % 16 for place in places} == {0}
