@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from mvit2.runtime.backend import OnnxRuntimeBackend, open_model
 from mvit2.runtime.inspect import inspect_tflite
 
 from .console import human_bytes
+from .metadata import read_metadata
 
 __all__ = ["Table", "describe_bundle", "describe_model"]
 
@@ -40,7 +41,7 @@ def describe_bundle(path: Path) -> tuple[list[Table], dict[str, Any]]:
 
 
 def describe_model(path: Path) -> tuple[list[Table], dict[str, Any]]:
-    """A single model file. Raises BundleError, UsageError."""
+    """A single model file; of a TFLite one also the metadata. Raises BundleError, UsageError."""
     backend = open_model(path)
     content: dict[str, Any] = {
         "file": path.name,
@@ -59,17 +60,33 @@ def describe_model(path: Path) -> tuple[list[Table], dict[str, Any]]:
     ]
     if isinstance(backend, OnnxRuntimeBackend):
         content["metadata"] = dict(backend.metadata)
-        about += [(key, value if len(value) < 200 else value[:200] + " ...") for key, value in backend.metadata.items()]
+        about += [(key, _short(value)) for key, value in backend.metadata.items()]
         return [(path.name, ("", ""), about)], content
     graph = inspect_tflite(path)
     content["graph"] = asdict(graph)
+    content["metadata"], files = read_metadata(path)
     about += [
         ("XNNPACK", _xnnpack(graph)),
         ("largest rank", str(graph.max_rank)),
         ("Flex or custom", ", ".join(graph.flex_or_custom) or "none"),
+        *_metadata(content["metadata"]),
+        *((name, _short(f"{len(lines)} lines: {', '.join(lines)}")) for name, lines in files.items()),
     ]
     operators = [(name, str(count)) for name, count in graph.operators.items()]
     return [(path.name, ("", ""), about), ("operators", ("type", "count"), operators)], content
+
+
+def _metadata(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The texts of TFLite metadata: of the model, then of its inputs and outputs."""
+    rows = [(key, _short(value)) for key, value in metadata.items() if isinstance(value, str)]
+    for graph in metadata.get("subgraph_metadata", ())[:1]:
+        for tensor in (*graph.get("input_tensor_metadata", ()), *graph.get("output_tensor_metadata", ())):
+            rows.append((tensor.get("name", "tensor"), _short(tensor.get("description", ""))))
+    return rows
+
+
+def _short(text: str) -> str:
+    return text if len(text) < 200 else text[:200] + " ..."
 
 
 def _nearness(artifact: Artifact) -> str:

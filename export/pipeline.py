@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mvit2.errors import CheckFailed, ConversionError, MissingEngineError
+from mvit2.flatbuffer import read_tflite
 from mvit2.manifest import (
     LABELS,
     SCHEMA_VERSION,
@@ -32,6 +33,7 @@ from mvit2.runtime.parity import TOLERANCES, compare
 
 from .inputs import parity_inputs
 from .listener import Listener, Silent
+from .metadata import model_card, write_with_metadata
 from .output import check_target, under_construction
 from .quantisation import Quantiser
 from .request import ExportRequest
@@ -137,6 +139,7 @@ class _Build:
         self.artifacts: list[Artifact] = []
 
     def run(self, name: str) -> Manifest:
+        self.card = model_card(name, self.checkpoint, self.request.io)
         with self.listener.step("torch: the model and its export form"):
             self._reference()
             network, example = self._export_form()
@@ -191,19 +194,11 @@ class _Build:
     def _onnx(self, network: nn.Module, example: Tensor) -> ModelProto:
         from .to_onnx import metadata_props, simplify, to_onnx
 
-        request, checkpoint = self.request, self.checkpoint
+        request = self.request
         exported = to_onnx(
             network, example, names=request.tensor_names, opset=request.opset, dynamic_batch=request.dynamic_batch
         )
-        facts = {
-            "variant": checkpoint.variant,
-            "weights": checkpoint.name,
-            "weights_sha256": checkpoint.sha256,
-            "preprocess": vars(self.spec),
-            "labels": list(checkpoint.config.labels),
-            "tools": tool_versions(),
-        }
-        simplified = simplify(exported, metadata_props(facts))
+        simplified = simplify(exported, metadata_props({**self.card.facts, "tools": tool_versions()}))
         with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
             raw = Path(scratch) / "exported.onnx"
             raw.write_bytes(exported.SerializeToString())
@@ -231,12 +226,12 @@ class _Build:
         with self.listener.step("TFLite: inspect, compare with torch"):
             for precision, source in ((p, f) for p, f in converted.items() if p in kept):
                 file = self.folder / f"model_{precision}.tflite"
-                file.write_bytes(source.read_bytes())
+                write_with_metadata(read_tflite(source), file, self.card)
                 self._artifact(file, precision, inspect_tflite(file))
 
     def _quantised_artifacts(self) -> None:
         files = {f: self.folder / f"model_float32.{f}" for f in reversed(self.request.formats)}
-        self.quantiser = Quantiser(self.request, self.checkpoint, self.spec, self.listener, files)
+        self.quantiser = Quantiser(self.request, self.checkpoint, self.card, self.listener, files)
         self.artifacts += self.quantiser.write(self.folder, self.golden.pixels)
         self.golden = replace(self.golden, quantised=self.quantiser.golden)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mvit2.dataset import labelled_images
 from mvit2.errors import CheckFailed, ConversionError, UsageError
 from mvit2.fidelity import agreement, centred_logits, logit_snr, top_k_hits
-from mvit2.flatbuffer import read_tflite, write_tflite
+from mvit2.flatbuffer import read_tflite
 from mvit2.image import preprocess
 from mvit2.manifest import (
     IO,
@@ -38,6 +38,7 @@ from mvit2.runtime.inspect import inspect_tflite
 from mvit2.runtime.latency import interleaved, paired_ratio
 from mvit2.runtime.parity import log_softmax
 
+from .metadata import ModelCard, write_with_metadata
 from .request import ExportRequest, Format
 
 if TYPE_CHECKING:
@@ -113,14 +114,20 @@ class Quantiser:
     """Writes the quantised artifacts of one bundle.
 
     Args:
+        card: what the files say of themselves.
         float_files: format -> the float32 model to start from.
     """
 
     def __init__(
-        self, request: ExportRequest, checkpoint: Any, spec: Any, listener: Any, float_files: Mapping[Format, Path]
+        self,
+        request: ExportRequest,
+        checkpoint: Any,
+        card: ModelCard,
+        listener: Any,
+        float_files: Mapping[Format, Path],
     ) -> None:
-        self.request, self.checkpoint, self.spec, self.listener = request, checkpoint, spec, listener
-        self.float_files = float_files
+        self.request, self.checkpoint, self.card, self.listener = request, checkpoint, card, listener
+        self.spec, self.float_files = card.preprocess, float_files
         self.golden: dict[str, NDArray[np.float32]] = {}
         self.calibration: Calibration | None = None
         self.corrected_for: tuple[str, ...] | None = ()  # the float blocks for which the simulation's biases are right
@@ -207,7 +214,7 @@ class Quantiser:
             from mvit2.quantize.tflite import quantise_tflite
 
             quantise_tflite(model, self._plan(precision, blocks))
-        write_tflite(model, file)
+        write_with_metadata(model, file, self.card)
 
     def _plan(self, precision: Precision, blocks: tuple[str, ...]) -> Plan:
         from mvit2.quantize.bias import correct_biases

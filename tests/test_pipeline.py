@@ -70,7 +70,12 @@ def test_metadata_props(demo_bundle: Path) -> None:
     model = onnx.load(str(demo_bundle / "model_float32.onnx"))
     props = {p.key: p.value for p in model.metadata_props}
     manifest = json.loads((demo_bundle / "manifest.json").read_text())
-    assert props["mvit2.variant"] == "0.5"
+    assert [props[f"mvit2.{key}"] for key in ("name", "variant")] == [manifest["name"], "0.5"]
+    assert [props["mvit2.license"], props["mvit2.version"]] == [
+        "that of the weights",
+        manifest["weights"]["sha256"][:16],
+    ]
+    assert "20 classes" in props["mvit2.description"] and "demo20 (bundled)" in props["mvit2.author"]
     assert props["mvit2.weights_sha256"] == manifest["weights"]["sha256"]
     assert json.loads(props["mvit2.labels"]) == (demo_bundle / "labels.txt").read_text().splitlines()
     assert json.loads(props["mvit2.preprocess"]) == manifest["preprocess"]
