@@ -10,6 +10,44 @@ import typer
 
 import mvit2
 
+__all__ = [
+    "ArtifactFile",
+    "Artifacts",
+    "Bundle",
+    "Calibration",
+    "DynamicBatch",
+    "Evaluation",
+    "Force",
+    "Formats",
+    "ImageSize",
+    "Images",
+    "Io",
+    "Json",
+    "Labelled",
+    "Labels",
+    "Learning",
+    "MaxDrop",
+    "MinAgreement",
+    "NoReport",
+    "Number",
+    "Opset",
+    "Opt",
+    "Output",
+    "Overwrite",
+    "Quantize",
+    "Quiet",
+    "Runs",
+    "Samples",
+    "Seed",
+    "Synsets",
+    "ThreadList",
+    "Threads",
+    "TopK",
+    "Variant",
+    "Version",
+    "Weights",
+]
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:

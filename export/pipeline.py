@@ -140,6 +140,9 @@ class _Build:
 
     def run(self, name: str) -> Manifest:
         self.card = model_card(name, self.checkpoint, self.request.io)
+        files = {f: self.folder / f"model_float32.{f}" for f in reversed(self.request.formats)}
+        self.quantiser = Quantiser(self.request, self.checkpoint, self.card, self.listener, files)
+        self.quantiser.read()  # a wrong folder is refused before anything is converted
         with self.listener.step("torch: the model and its export form"):
             self._reference()
             network, example = self._export_form()
@@ -230,8 +233,6 @@ class _Build:
                 self._artifact(file, precision, inspect_tflite(file))
 
     def _quantised_artifacts(self) -> None:
-        files = {f: self.folder / f"model_float32.{f}" for f in reversed(self.request.formats)}
-        self.quantiser = Quantiser(self.request, self.checkpoint, self.card, self.listener, files)
         self.artifacts += self.quantiser.write(self.folder, self.golden.pixels)
         self.golden = replace(self.golden, quantised=self.quantiser.golden)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvit2.dataset import labelled_images
-from mvit2.errors import CheckFailed, ConversionError, UsageError
+from mvit2.errors import CheckFailed, UsageError
 from mvit2.fidelity import agreement, centred_logits, logit_snr, top_k_hits
 from mvit2.flatbuffer import read_tflite
 from mvit2.image import preprocess
@@ -29,7 +29,6 @@ from mvit2.manifest import (
     record,
     sha256_of,
 )
-from mvit2.quantize.calibration import CalibrationSet, bundled_crops, calibration_images
 from mvit2.quantize.plan import Plan
 from mvit2.runtime.apart import scores_apart
 from mvit2.runtime.backend import open_model
@@ -38,66 +37,19 @@ from mvit2.runtime.inspect import inspect_tflite
 from mvit2.runtime.latency import interleaved, paired_ratio
 from mvit2.runtime.parity import log_softmax
 
+from .calibrate import calibrate, plain_simulation, simulate
 from .metadata import ModelCard, write_with_metadata
 from .request import ExportRequest, Format
 
 if TYPE_CHECKING:
-    from mvit2.checkpoint import Checkpoint
-    from mvit2.quantize.search import Found
-    from mvit2.quantize.simulate import Simulation
+    pass
 
-__all__ = ["COLLAPSE", "Quantiser", "calibrate", "simulate"]
+__all__ = ["COLLAPSE", "Quantiser"]
 
 COLLAPSE = 0.6  # top-1 agreement below which a quantised model of a trained network is no model any more
 _RUNS = 20  # of each model, to compare their time
-_ACTIVATIONS = ("silu", "swish")
 _ENGINES: Mapping[Format, Engine] = {"tflite": "litert", "onnx": "onnxruntime"}
 _SUFFIX: Mapping[Format, str] = {"tflite": ".tflite", "onnx": ".onnx"}
-
-
-def calibrate(request: ExportRequest, spec: Any, listener: Any) -> CalibrationSet:
-    """The pictures that ``request`` names. Raises UsageError."""
-    if request.calibration is None:
-        listener.warn(
-            "int8 is calibrated on crops of the few bundled photographs, which are not what your app will see: "
-            "its accuracy is not representative; give --calibration FOLDER with 200 or more of your pictures."
-        )
-        return bundled_crops(spec, request.seed)
-    return calibration_images(
-        request.calibration,
-        spec,
-        samples=request.calibration_samples,
-        seed=request.seed,
-        force=request.force,
-        warn=listener.warn,
-    )
-
-
-def simulate(
-    request: ExportRequest, checkpoint: Checkpoint, pictures: CalibrationSet, listener: Any
-) -> tuple[Simulation, Found]:
-    """The network with the best int8 ranges that the pictures give. Raises ConversionError."""
-    from mvit2.quantize.search import find_ranges, learning_steps
-
-    simulation, steps = _simulation(request, checkpoint), request.learning_steps
-    if steps is None:
-        height, width = checkpoint.preprocess.image_size
-        steps = learning_steps(height * width * checkpoint.config.stem_channels)
-    return simulation, find_ranges(simulation, pictures, steps=steps, step=listener.step)
-
-
-def _simulation(request: ExportRequest, checkpoint: Checkpoint) -> Simulation:
-    from mvit2.quantize.simulate import Simulation
-
-    from .fold import export_form
-
-    if checkpoint.config.hidden_act not in _ACTIVATIONS:
-        raise ConversionError(
-            f"int8 knows networks with {' or '.join(_ACTIVATIONS)}, this one has {checkpoint.config.hidden_act}: "
-            "add --quantize none or float16."
-        )
-    form = export_form(checkpoint.model, single_image=False)
-    return Simulation(form, checkpoint.preprocess, as_image=request.io == "image")
 
 
 @dataclass
@@ -132,19 +84,22 @@ class Quantiser:
         self.calibration: Calibration | None = None
         self.corrected_for: tuple[str, ...] | None = ()  # the float blocks for which the simulation's biases are right
 
+        self.wanted = [(f, q) for f in float_files for q in request.quantised(f) if q != "float16"]
+
+    def read(self) -> None:
+        """The pictures, before anything is converted. Raises UsageError."""
+        if self.wanted:
+            with self.listener.step("int8: read the calibration pictures"):
+                self.set = calibrate(self.request, self.spec, self.listener)
+                self.calibration = self.set.record
+                self.judges = self._judges()
+
     def write(self, folder: Path, golden_pixels: NDArray[np.uint8]) -> list[Artifact]:
-        """Raises CheckFailed: collapsed, or the target of --min-agreement or --max-drop is out of reach."""
-        wanted = [(f, q) for f in self.float_files for q in self.request.quantised(f) if q != "float16"]
-        if not wanted:
-            return []
-        with self.listener.step("int8: read the calibration pictures"):
-            self.set = calibrate(self.request, self.spec, self.listener)
-            self.calibration = self.set.record
-            self.judges = self._judges()
-        if any(precision == "int8" for _, precision in wanted):
+        """After ``read``. Raises CheckFailed: collapsed, or --min-agreement or --max-drop is out of reach."""
+        if any(precision == "int8" for _, precision in self.wanted):
             self.simulation, self.found = simulate(self.request, self.checkpoint, self.set, self.listener)
         artifacts = []
-        for format, precision in wanted:
+        for format, precision in self.wanted:
             file = folder / f"model_{precision.replace('-', '_')}{_SUFFIX[format]}"
             artifacts.append(self._artifact(file, format, precision))
             self.golden[file.name] = scores_apart(file, self.request.io, self.spec, golden_pixels)
@@ -221,7 +176,7 @@ class Quantiser:
         from mvit2.quantize.search import make_plan, modes
 
         if precision == "dynamic":  # needs no ranges
-            simulation = _simulation(self.request, self.checkpoint)
+            simulation = plain_simulation(self.request, self.checkpoint)
             simulation.set_modes(lambda name: "dynamic")
             return make_plan(simulation)
         if blocks != self.corrected_for:

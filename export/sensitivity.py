@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mvit2.errors import MissingEngineError, OutputError
 
+from .calibrate import calibrate, simulate
 from .pipeline import Listener, load
-from .quantisation import calibrate, simulate
 from .request import ExportRequest
 
 if TYPE_CHECKING:

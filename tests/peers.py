@@ -7,6 +7,8 @@ in the form that its tool gives it. A peer that a tool cannot make is a row that
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import chdir
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,7 @@ from mvit2.runtime.anymodel import open_any, random_inputs
 from mvit2.runtime.latency import interleaved, paired_ratio
 
 EDGE = 256
+LIMIT_MINUTES = 5  # for one export of one tool
 Maker = Callable[[str, Path], Path]
 
 
@@ -123,12 +127,40 @@ def made(width: str, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """Files of ours and of the peers, and why those that are missing could not be made."""
     bundle = ours(width, folder)
     files, failed = {f"mvit2 {name}": bundle / name for name in OURS}, {}
-    for name, make in MAKERS.items():
-        try:
-            files[name] = make(width, folder)
-        except (Exception, SystemExit) as error:  # onnx2tf exits; whatever a tool raises is what its user would see
-            failed[name] = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+    for name in MAKERS:
+        result = made_apart(name, width, folder)
+        if isinstance(result, Path):
+            files[name] = result
+        else:
+            failed[name] = result
     return files, failed
+
+
+def made_apart(name: str, width: str, folder: Path) -> Path | str:
+    """In a process of its own, for some tools talk much and some do not end: the file, or why there is none."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=make_one, args=(name, width, folder, theirs))
+    process.start()
+    theirs.close()
+    try:
+        ready = ours.poll(60 * LIMIT_MINUTES)
+        return ours.recv() if ready else f"its tool did not end in {LIMIT_MINUTES} minutes"
+    except EOFError:
+        return "its tool's process died"
+    finally:
+        process.kill()
+        process.join()
+
+
+def make_one(name: str, width: str, folder: Path, answer: Connection) -> None:
+    log = os.open(folder / "peers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    try:
+        answer.send(MAKERS[name](width, folder))
+    except (Exception, SystemExit) as error:  # onnx2tf exits; whatever a tool raises is what its user would see
+        answer.send(" ".join(f"{type(error).__name__}: {error}".split())[:160])
 
 
 def measured(width: str, files: dict[str, Path], threads: int, runs: int) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from PIL import Image
 
 Run = Callable[..., CompletedProcess[str]]
 TFLITE = "model_float32.tflite"
-PICTURES = 1000  # seconds of work
+PICTURES = 4000  # seconds of work, also for whoever must interrupt it on a busy machine
 SECONDS = 120  # of patience; on an idle machine every wait here is below five
 
 

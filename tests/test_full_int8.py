@@ -137,7 +137,7 @@ def test_what_does_not_rescale_keeps_its_quantisation(int8_file: Path) -> None:
     model = read_tflite(int8_file)
     tensors = model.subgraphs[0].tensors
     found = operators(model, *SAME_SCALE)
-    assert len(found) > 90
+    assert len(found) > 60
     for operator in found:
         a, b = (tensors[int(t)].quantization for t in (operator.inputs[0], operator.outputs[0]))
         assert (a.scale, a.zeroPoint) == (b.scale, b.zeroPoint), code(model, operator)
@@ -259,7 +259,7 @@ def with_another_divisor(model: Any) -> None:
 
 
 def with_gelu(model: Any) -> None:
-    next(c for c in model.operatorCodes if c.builtinCode == OP.RELU).builtinCode = OP.GELU
+    next(c for c in model.operatorCodes if c.builtinCode == OP.LOGISTIC).builtinCode = OP.GELU
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ CONDUCTOR = {  # these see every stage
     f"export/{name}.py"
     for name in (
         "pipeline",
+        "calibrate",
         "quantisation",
         "sensitivity",
         "audit",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mvit2.errors import CheckFailed
+from mvit2.export.metadata import model_card
 from mvit2.export.pipeline import Silent, load
 from mvit2.export.quantisation import Quantiser
 from mvit2.export.request import ExportRequest, Format
@@ -132,8 +133,8 @@ def test_accuracy_on_labelled_pictures(pictures: Path, photos: Path, run: Run, t
 
 
 def test_sensitivity(pictures: Path, run: Run, tmp_path: Path) -> None:
-    arguments = ("--weights", "demo", "--variant", "0.5", "--calibration", pictures, "--learning-steps", "0")
-    done = run("sensitivity", *arguments, "--plot", tmp_path / "blocks.png", "--json")
+    arguments = ("--weights", "demo", "--variant", "0.5", "--image-size", "64", "--calibration", pictures)
+    done = run("sensitivity", *arguments, "--learning-steps", "0", "--plot", tmp_path / "blocks.png", "--json")
     assert done.returncode == 0, done.stderr
     blocks = [row["block"] for row in json.loads(done.stdout)["blocks"]]
     assert len(blocks) == len(set(blocks)) == 26 and "classifier" in blocks
@@ -173,7 +174,8 @@ def test_a_target_out_of_reach_is_a_failure(demo_bundle: Path, pictures: Path, t
     request = ExportRequest("demo", "0.5", formats=("onnx",), quantize=("int8",), min_agreement=0.5, **few)
     checkpoint = load(request)
     files = {"onnx": demo_bundle / "model_float32.onnx"}
-    quantiser = Contrary(request, checkpoint, checkpoint.preprocess, Watcher(), files)
+    quantiser = Contrary(request, checkpoint, model_card("demo", checkpoint, "image"), Watcher(), files)
+    quantiser.read()
     message = "model_int8.onnx does not reach the target with all but one of its 26 blocks in float; lower"
     with pytest.raises(CheckFailed, match=message):
         quantiser.write(tmp_path, np.zeros((1, 128, 128, 3), np.uint8))
@@ -208,8 +210,6 @@ def test_refusals(options: list[str], code: int, message: str, pictures: Path, r
     empty.mkdir()
     places = {"tmp": empty, "few": few, "pictures": pictures}
     words = [word.format(**places) for word in options]
-    if "--format" not in words and "{" in "".join(options):
-        words += ["--format", "onnx", "--quantize", "int8"]  # no TFLite conversion on the way to the refusal
     done = run(*DEMO, tmp_path / "out", *words)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     last = done.stderr.strip().splitlines()[-1]

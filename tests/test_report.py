@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import yaml
 
-from mvit2.blocks import Block
 from mvit2.errors import BundleError
 from mvit2.export.drawing import block_title, draw_network
 from mvit2.export.pipeline import export
@@ -267,8 +266,9 @@ def test_the_front_matter_is_that_of_the_hub(whole: dict[str, Any], bare: Report
 
 
 def test_numbers_that_no_model_has_are_one_line(bare: Report, tmp_path: Path) -> None:
-    block = Block("conv_stem", "3x3 convolution", (1, 1, 1), 10**400, 10**400)
-    absurd = dataclasses.replace(bare, manifest=dataclasses.replace(bare.manifest, blocks=(block,)))
+    labels, *others = bare.manifest.files
+    files = (dataclasses.replace(labels, bytes=10**400), *others)
+    absurd = dataclasses.replace(bare, manifest=dataclasses.replace(bare.manifest, files=files))
     with pytest.raises(BundleError, match="numbers that no model has"):
         write_report(tmp_path, absurd)
     assert list(tmp_path.iterdir()) == []
