@@ -139,7 +139,9 @@ def test_garbage_is_refused(content: bytes, suffix: str, tmp_path: Path) -> None
 
 def test_a_truncated_model_is_refused(model: Path, tmp_path: Path) -> None:
     content = model.read_bytes()
-    for size in (8, 1000, len(content) // 2, len(content) - 1):
+    end = content.rfind(b"PK\x03\x04")  # of the model: behind it lie labels as a zip, which no engine reads
+    whole = end if end > 0 else len(content)
+    for size in (8, 1000, whole // 2, whole - 20):
         (tmp_path / model.name).write_bytes(content[:size])
         assert "cannot open it" in _refusal(tmp_path / model.name)
 
