@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from mvit2.runtime.check import Golden, write_golden
 from mvit2.runtime.classifier import scores_of
 from mvit2.runtime.inspect import inspect_tflite
 from mvit2.runtime.parity import TOLERANCES, compare
+from mvit2.versions import installed
 
 from .inputs import parity_inputs
 from .listener import Listener, Silent
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportResult", "Listener", "Silent", "export", "load"]
 
-_TOOLS = (
+_TOOLS = (  # that had a hand in the result
     *("mvit2", "torch", "onnx", "onnxsim", "onnxruntime", "onnx2tf", "tensorflow", "ai-edge-litert"),
     *("numpy", "pillow"),
 )
@@ -201,7 +201,7 @@ class _Build:
         exported = to_onnx(
             network, example, names=request.tensor_names, opset=request.opset, dynamic_batch=request.dynamic_batch
         )
-        simplified = simplify(exported, metadata_props({**self.card.facts, "tools": tool_versions()}))
+        simplified = simplify(exported, metadata_props({**self.card.facts, "tools": installed(_TOOLS)}))
         with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
             raw = Path(scratch) / "exported.onnx"
             raw.write_bytes(exported.SerializeToString())
@@ -283,18 +283,7 @@ class _Build:
             parity=tuple(self.differences),
             blocks=self.blocks,
             calibration=self.quantiser.calibration,
-            tools=tool_versions(),
+            tools=installed(_TOOLS),
         )
         write_manifest(self.folder, manifest)
         return manifest
-
-
-def tool_versions() -> dict[str, str]:
-    """Versions of the libraries that had a hand in the result."""
-    found = {}
-    for tool in _TOOLS:
-        try:
-            found[tool] = version(tool)
-        except PackageNotFoundError:
-            continue
-    return found

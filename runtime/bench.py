@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvit2.manifest import Engine
+from mvit2.versions import installed
 
 from .alone import Alone, measure_alone
 from .anymodel import AnyModel, open_any
@@ -74,12 +74,8 @@ class Machine:
 
 def machine() -> Machine:
     names = {"mvit2": "mvit2", "onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "numpy": "numpy"}
-    versions = {"python": platform.python_version()}
-    for name, distribution in names.items():
-        try:
-            versions[name] = importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "unknown"
+    found = installed(names.values())
+    versions = {"python": platform.python_version()} | {n: found.get(p, "unknown") for n, p in names.items()}
     return Machine(cpu_name(), usable_cores(), f"{platform.system()} {platform.machine()}", versions)
 
 

@@ -16,12 +16,13 @@ from mvit2.manifest import MANIFEST, Artifact, Manifest, read_labels, read_manif
 
 from .classifier import open_artifact
 from .figures import Evaluation, Subject, summarise
+from .noise import usable_cores
 from .progress import Header, Progress, Row
 from .rows import Job, Picture, size_of
-from .shards import cores, run_shards
+from .shards import run_shards
 from .shards_ray import run_on_ray
 
-__all__ = ["ENGINES", "Engine", "Plan", "cores", "evaluate", "plan"]
+__all__ = ["ENGINES", "Engine", "Plan", "evaluate", "plan"]
 
 
 class _Runner(NamedTuple):
@@ -157,7 +158,7 @@ def evaluate(
     """
     run, most = ENGINES[engine.name]
     if processes is not None and not 1 <= processes <= most:
-        raise UsageError(f"processes is {processes}, accepted: 1 to {most}; this machine has {cores()} cores.")
+        raise UsageError(f"processes is {processes}, accepted: 1 to {most}; this machine has {usable_cores()} cores.")
     if worst < 0:
         raise UsageError(f"worst is {worst}, accepted: 0 or more.")
     job = Job(plan.bundle, plan.manifest, plan.artifacts, plan.reference)

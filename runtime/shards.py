@@ -7,7 +7,6 @@ second thread can decode and resize them while the first one runs the models.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -18,20 +17,16 @@ from typing import Any, cast
 
 from mvit2.errors import Mvit2Error
 
+from .noise import usable_cores
 from .progress import Row
 from .rows import Chunk, Job, Picture, chunks_of, failure, open_all, rows_of
 
-__all__ = ["Pipe", "cores", "receive", "report", "run_shards", "workers"]
+__all__ = ["Pipe", "receive", "report", "run_shards", "workers"]
 
 _AHEAD = 3  # chunks a process has been given: one at the models, one decoded, one being decoded
 _MEMORY = "all processes live to the end; if the memory was not enough, give fewer --processes."
 
 Pipe = connection.Connection
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_shards(job: Job, todo: Sequence[Picture], processes: int | None) -> Generator[list[Row]]:
@@ -41,7 +36,7 @@ def run_shards(job: Job, todo: Sequence[Picture], processes: int | None) -> Gene
     """
     chunks = deque(chunks_of(todo))
     left = len(chunks)
-    with workers(_work, (job,), min(processes or cores(), left)) as at_work:
+    with workers(_work, (job,), min(processes or usable_cores(), left)) as at_work:
         for pipe in list(at_work) * _AHEAD:
             _hand_out(chunks, pipe, at_work)
         while left:

@@ -15,18 +15,19 @@ from collections import Counter, deque
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvit2.errors import Mvit2Error
 from mvit2.manifest import verified_path
+from mvit2.versions import installed
 
 from .backend import Backend
 from .cluster import checked_address, cluster, cpus
+from .noise import usable_cores
 from .progress import Row
 from .rows import Chunk, Job, Picture, chunks_of, failure, open_all, rows_of
-from .shards import Pipe, cores, receive, report, workers
+from .shards import Pipe, receive, report, workers
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -84,8 +85,8 @@ def _drive(job: Job, todo: Sequence[Picture], processes: int | None, address: st
     _detach()
     try:
         models = {a.file.path: verified_path(job.bundle, a.file).read_bytes() for a in job.artifacts}
-        parcel = _Parcel(job, models, _versions())
-        with cluster(address, processes or cores(), sum(map(len, models.values()))) as found:
+        parcel = _Parcel(job, models, installed(_LIBRARIES))
+        with cluster(address, processes or usable_cores(), sum(map(len, models.values()))) as found:
             _share_out(parcel, todo, processes or found, pipe)
     except Exception as error:
         report(pipe, error)
@@ -157,16 +158,6 @@ def _result(reference: ObjectRef[Any], task: Task, deaths: Counter[int]) -> list
     return found
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for library in _LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 # ---- in a Ray worker ----
 
 
@@ -194,7 +185,7 @@ def _opened(sent: ObjectRef[_Parcel]) -> tuple[Job, list[Backend]]:
 
 def _check_versions(planned: Mapping[str, str]) -> None:
     """Raises Mvit2Error where a library that computes is not the one of the machine that planned."""
-    here = _versions()
+    here = installed(_LIBRARIES)
     other = [name for name in planned if here.get(name) != planned[name]]
     if other:
         has = ", ".join(f"{name} {here.get(name, '(none)')}" for name in other)

@@ -18,7 +18,7 @@ from mvit2.manifest import Manifest, read_labels, read_manifest
 
 from .backend import Backend
 from .classifier import open_artifact, scores_of
-from .evaluate import cores
+from .noise import usable_cores
 
 __all__ = ["AXES", "Answer", "Measured", "Subject", "changes", "describe", "measure", "open_subject", "variants"]
 
@@ -155,7 +155,7 @@ def measure(
             return error
 
     hits, logs, unreadable = [], [], {}
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for (path, label), found in zip(pictures, pool.map(scores, pictures), strict=True):
             if isinstance(found, ImageError):
                 unreadable[path] = str(found)

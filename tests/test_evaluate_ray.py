@@ -23,7 +23,8 @@ from PIL import Image
 from mvit2.errors import Mvit2Error
 from mvit2.runtime.evaluate import Engine, Plan, evaluate, plan
 from mvit2.runtime.progress import Progress, open_progress
-from mvit2.runtime.shards_ray import _check_versions, _versions
+from mvit2.runtime.shards_ray import _LIBRARIES, _check_versions
+from mvit2.versions import installed
 
 Run = Callable[..., CompletedProcess[str]]
 TFLITE = "model_float32.tflite"
@@ -208,9 +209,9 @@ def test_a_picture_that_a_node_sees_otherwise_is_named(
 
 
 def test_other_versions_are_refused() -> None:
-    _check_versions(_versions())
+    _check_versions(installed(_LIBRARIES))
     with pytest.raises(Mvit2Error, match=r"has pillow \d.*, jax \(none\); accepted: pillow 1.0, jax 2.0, as where"):
-        _check_versions({**_versions(), "pillow": "1.0", "jax": "2.0"})
+        _check_versions({**installed(_LIBRARIES), "pillow": "1.0", "jax": "2.0"})
 
 
 # ---- how it ends early ----
