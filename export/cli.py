@@ -164,7 +164,9 @@ def predict(
     )
 
 
-@app.command(help="Check a bundle on this machine: hashes, and its models against the recorded answers of torch.")
+@app.command(
+    help="Check a bundle on this machine: hashes, preprocessing, and its models against their recorded answers."
+)
 def check(
     bundle: Bundle,
     threads: Threads = None,
@@ -179,15 +181,21 @@ def check(
         screen.warn(f"{file} was not checked: {reason}")
     if not report.differences:
         raise Mvit2Error("nothing was checked: no engine is installed: pip install 'mvit2[ort]' or 'mvit2[litert]'.")
+    if report.other_pixels:
+        raise CheckFailed(
+            f"this machine's preprocessing makes other pixels of {', '.join(report.other_pixels)} than those "
+            f"recorded in {bundle}/golden; the scores of its pictures will differ. Report Pillow's and NumPy's versions.",
+            report.differences,
+        )
     if not report.passed:
         raise CheckFailed(
-            f"{bundle} differs from the torch model that it was made from; do not ship it. Export it again, "
+            f"{bundle} computes something else than when it was made; do not ship it. Export it again, "
             "or report this machine and its engine's version.",
             report.differences,
         )
     screen.json({"passed": True, **asdict(report)})
     screen.differences(report.differences)
-    screen.result(f"{bundle} is intact and computes what torch computed. next: mvit2 predict {bundle} PHOTO.jpg")
+    screen.result(f"{bundle} is intact and computes what it did when made. next: mvit2 predict {bundle} PHOTO.jpg")
 
 
 @app.command(help="Say what each block of a network loses to int8, on held-out calibration pictures.")

@@ -24,9 +24,10 @@ from mvit2.manifest import (
     write_manifest,
 )
 from mvit2.preprocess_spec import PreprocessSpec
+from mvit2.runtime.apart import scores_apart
 from mvit2.runtime.backend import no_telemetry, open_model
-from mvit2.runtime.check import Golden, write_golden
 from mvit2.runtime.classifier import scores_of
+from mvit2.runtime.golden import write_golden
 from mvit2.runtime.inspect import inspect_tflite
 from mvit2.runtime.parity import TOLERANCES, compare
 from mvit2.versions import installed
@@ -106,7 +107,7 @@ def load(request: ExportRequest) -> Checkpoint:
     """The checkpoint with the image size that ``request`` asks for. Raises as mvit2.checkpoint.load_checkpoint does."""
     from mvit2.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(request.weights, request.variant, request.labels)
+    checkpoint = load_checkpoint(request.weights, request.variant, request.labels, task="classify")
     if checkpoint.config.num_channels != 3:
         channels = checkpoint.config.num_channels
         raise ConversionError(f"{checkpoint.origin} takes {channels} channels; a bundle takes RGB pictures.")
@@ -137,6 +138,7 @@ class _Build:
         self.spec: PreprocessSpec = checkpoint.preprocess
         self.differences: list[Difference] = []
         self.artifacts: list[Artifact] = []
+        self.scores: dict[str, np.ndarray] = {}  # of each artifact, on the parity inputs
 
     def run(self, name: str) -> Manifest:
         self.card = model_card(name, self.checkpoint, self.request.io)
@@ -168,12 +170,12 @@ class _Build:
 
         from .network import network_blocks
 
-        names, pixels = parity_inputs(self.spec)
-        values = torch.from_numpy(to_pixel_values(pixels, self.spec))
+        self.golden = parity_inputs(self.spec)
+        values = torch.from_numpy(to_pixel_values(self.golden.pixels, self.spec))
         with torch.no_grad():
             exact = copy.deepcopy(self.checkpoint.model).double()(values.double()).softmax(-1)
             plain = self.checkpoint.model(values).double().softmax(-1)
-        self.golden = Golden(names, pixels, exact.float().numpy())
+        self.reference = exact.float().numpy()
         self._compare("torch, float32", plain.float().numpy(), "float32")
         self.blocks = network_blocks(self.checkpoint.model, self.spec.image_size)
 
@@ -233,14 +235,16 @@ class _Build:
                 self._artifact(file, precision, inspect_tflite(file))
 
     def _quantised_artifacts(self) -> None:
-        self.artifacts += self.quantiser.write(self.folder, self.golden.pixels)
-        self.golden = replace(self.golden, quantised=self.quantiser.golden)
+        for artifact in self.quantiser.write(self.folder):
+            file = artifact.file.path
+            self.scores[file] = scores_apart(self.folder / file, self.request.io, self.spec, self.golden.pixels)
+            self.artifacts.append(artifact)
 
     def _scores(self, file: Path) -> np.ndarray:
         return scores_of(open_model(file), self.request.io, self.spec, self.golden.pixels)
 
     def _compare(self, stage: str, scores: np.ndarray, precision: Precision) -> Difference:
-        difference = compare(stage, self.golden.probabilities, scores, TOLERANCES[precision])
+        difference = compare(stage, self.reference, scores, TOLERANCES[precision])
         self.differences.append(difference)
         return difference
 
@@ -248,6 +252,7 @@ class _Build:
         backend = open_model(file)
         scores = scores_of(backend, self.request.io, self.spec, self.golden.pixels)
         parity = self._compare(file.name, scores, precision)
+        self.scores[file.name] = scores
         entry = record(self.folder, file.name)
         self.artifacts.append(Artifact(entry, backend.engine, precision, backend.input, backend.output, graph, parity))
 
@@ -268,7 +273,7 @@ class _Build:
     def _manifest(self, name: str) -> Manifest:
         checkpoint, request = self.checkpoint, self.request
         (self.folder / LABELS).write_text("".join(f"{label}\n" for label in checkpoint.config.labels), encoding="utf-8")
-        files = [LABELS, *write_golden(self.folder, self.golden)]
+        files = [LABELS, *write_golden(self.folder, replace(self.golden, scores=self.scores), self.artifacts)]
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             name=name,

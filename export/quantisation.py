@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from mvit2.manifest import (
 )
 from mvit2.quantize.plan import Plan
 from mvit2.runtime.apart import scores_apart
-from mvit2.runtime.backend import open_model
+from mvit2.runtime.backend import open_model, sums_in_16_bits
 from mvit2.runtime.classifier import scores_of
 from mvit2.runtime.inspect import inspect_tflite
 from mvit2.runtime.latency import interleaved, paired_ratio
@@ -39,6 +39,7 @@ from mvit2.runtime.parity import log_softmax
 
 from .calibrate import calibrate, plain_simulation, simulate
 from .metadata import ModelCard, write_with_metadata
+from .onnx_facts import onnx_facts
 from .request import ExportRequest, Format
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ __all__ = ["COLLAPSE", "Quantiser"]
 COLLAPSE = 0.6  # top-1 agreement below which a quantised model of a trained network is no model any more
 _RUNS = 20  # of each model, to compare their time
 _ENGINES: Mapping[Format, Engine] = {"tflite": "litert", "onnx": "onnxruntime"}
-_SUFFIX: Mapping[Format, str] = {"tflite": ".tflite", "onnx": ".onnx"}
 
 
 @dataclass
@@ -80,7 +80,6 @@ class Quantiser:
     ) -> None:
         self.request, self.checkpoint, self.card, self.listener = request, checkpoint, card, listener
         self.spec, self.float_files = card.preprocess, float_files
-        self.golden: dict[str, NDArray[np.float32]] = {}
         self.calibration: Calibration | None = None
         self.corrected_for: tuple[str, ...] | None = ()  # the float blocks for which the simulation's biases are right
 
@@ -94,16 +93,26 @@ class Quantiser:
                 self.calibration = self.set.record
                 self.judges = self._judges()
 
-    def write(self, folder: Path, golden_pixels: NDArray[np.uint8]) -> list[Artifact]:
+    def write(self) -> list[Artifact]:
         """After ``read``. Raises CheckFailed: collapsed, or --min-agreement or --max-drop is out of reach."""
         if any(precision == "int8" for _, precision in self.wanted):
             self.simulation, self.found = simulate(self.request, self.checkpoint, self.set, self.listener)
         artifacts = []
         for format, precision in self.wanted:
-            file = folder / f"model_{precision.replace('-', '_')}{_SUFFIX[format]}"
+            file = self.float_files[format].with_name(f"model_{precision.replace('-', '_')}.{format}")
             artifacts.append(self._artifact(file, format, precision))
-            self.golden[file.name] = scores_apart(file, self.request.io, self.spec, golden_pixels)
         return artifacts
+
+    def as_ort(self, artifact: Artifact, file: Path, graph: GraphFacts) -> Artifact:
+        """The .ort ``file`` that was made of an ONNX artifact; on a CPU that clips, with the figures of the latter."""
+        assert artifact.quantisation is not None
+        fidelity = artifact.quantisation.fidelity
+        if not sums_in_16_bits():
+            scores = scores_apart(file, self.request.io, self.spec, self.judges.pixels)
+            fidelity = self._fidelity(self._float_scores("onnx"), scores)
+            self._refuse_collapse(file, fidelity)
+        quantisation = replace(artifact.quantisation, fidelity=fidelity)
+        return replace(artifact, file=record(file.parent, file.name), graph=graph, quantisation=quantisation)
 
     def _judges(self) -> _Judges:
         if self.request.evaluation is None:
@@ -137,7 +146,7 @@ class Quantiser:
 
         self._refuse_collapse(file, fidelity)
         backend = open_model(file)
-        graph = inspect_tflite(file) if format == "tflite" else _inspect_onnx(file)
+        graph = inspect_tflite(file) if format == "tflite" else onnx_facts(file)
         method = self.found.method if precision == "int8" else "none" if precision == "dynamic" else DEFAULT_METHOD
         candidates = self.found.candidates if precision == "int8" else {}
         quantisation = Quantisation(method, blocks, candidates, fidelity)
@@ -268,11 +277,3 @@ def _relative_time(file: Path, reference: Path, io: IO, spec: Any, pixels: NDArr
     work = {path.name: partial(scores_of, model, io, spec, pixels) for path, model in models.items()}
     seconds = interleaved(work, runs=_RUNS)
     return paired_ratio(seconds[file.name], seconds[reference.name])
-
-
-def _inspect_onnx(file: Path) -> GraphFacts:
-    import onnx
-
-    from .to_onnx import inspect_onnx
-
-    return inspect_onnx(onnx.load(file))

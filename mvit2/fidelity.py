@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["agreement", "centred_logits", "confidence_interval", "logit_snr", "top_k_hits"]
+__all__ = ["SMALLEST_PROBABILITY", "agreement", "centred_logits", "confidence_interval", "logit_snr", "top_k_hits"]
 
-_SMALLEST_PROBABILITY = 1e-30  # below this a float32 softmax underflows
+# Below this a float32 softmax underflows towards 0 and its logarithm means nothing.
+SMALLEST_PROBABILITY = 1e-30
 _MOST_DB = 150.0  # of equal numbers, for which there is no ratio; float32 rounding alone is about 130
 
 
 def centred_logits(probabilities: NDArray[Any]) -> NDArray[np.float64]:
     """[N, classes] -> log-probabilities less their mean: the logits, as far as a softmax lets them be known."""
-    logs = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST_PROBABILITY))
+    logs = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST_PROBABILITY))
     return np.asarray(logs - logs.mean(-1, keepdims=True))
 
 

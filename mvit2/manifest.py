@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from .accelerator import Accelerator
 from .blocks import Block
 from .errors import BundleError, UsageError
 from .preprocess_spec import PreprocessSpec
@@ -48,14 +49,14 @@ __all__ = [
 ]
 
 MANIFEST, LABELS = "manifest.json", "labels.txt"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _MAX_BYTES = 8 << 20
 _MAX_PATH = 200
 _FILE_NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*")
 IO = Literal["image", "tensor"]
 Engine = Literal["onnxruntime", "litert"]
 Precision = Literal["float32", "float16", "dynamic", "int8", "full-int8"]
-_SUFFIXES: Mapping[Engine, str] = {"onnxruntime": ".onnx", "litert": ".tflite"}
+_SUFFIXES: Mapping[Engine, tuple[str, ...]] = {"onnxruntime": (".onnx", ".ort"), "litert": (".tflite",)}
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class GraphFacts:
     flex_or_custom: tuple[str, ...] = ()
     xnnpack_partitions: int | None = None
     not_delegated: tuple[str, ...] | None = None  # operators that XNNPACK leaves to LiteRT's own kernels
+    accelerators: tuple[Accelerator, ...] = ()  # what they would take of an ONNX graph; none for others
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,8 @@ class Artifact:
 
     def __post_init__(self) -> None:
         if not self.file.path.endswith(_SUFFIXES[self.engine]):
-            raise BundleError(f"manifest gives {self.file.path} to {self.engine}, accepted: *{_SUFFIXES[self.engine]}")
+            accepted = " or ".join(_SUFFIXES[self.engine])
+            raise BundleError(f"manifest gives {self.file.path} to {self.engine}, accepted: *{accepted}")
         if (self.parity is None) == (self.quantisation is None):
             raise BundleError(f"manifest must give {self.file.path} either parity or quantisation")
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mvit2.fidelity import SMALLEST_PROBABILITY
 from mvit2.manifest import Difference
 
 __all__ = ["TOLERANCES", "compare", "log_softmax"]
@@ -25,9 +26,6 @@ TOLERANCES: Mapping[str, float] = {
     "int8": 0.25,
     "full-int8": 0.25,
 }
-
-# Below this a float32 softmax underflows towards 0 and its logarithm means nothing.
-_SMALLEST_PROBABILITY = 1e-30
 
 
 def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
@@ -50,7 +48,7 @@ def compare(stage: str, reference: NDArray[Any], candidate: NDArray[Any], tolera
     finite = bool(np.isfinite(reference).all() and np.isfinite(candidate).all())
     if reference.shape != candidate.shape or not reference.size or not finite:
         return Difference(stage, len(reference), -1.0, -1.0, 0.0, tolerance, finite=False)
-    a, b = (np.log(np.maximum(p.astype(np.float64), _SMALLEST_PROBABILITY)) for p in (reference, candidate))
+    a, b = (np.log(np.maximum(p.astype(np.float64), SMALLEST_PROBABILITY)) for p in (reference, candidate))
     chosen = np.take_along_axis(a, b.argmax(-1)[:, None], -1)[:, 0]
     agreement = float(np.mean(a.max(-1) - chosen <= tolerance))
     gap = np.abs(reference.astype(np.float64) - candidate.astype(np.float64))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvit2.errors import CheckFailed, ImageError, Mvit2Error
-from mvit2.fidelity import centred_logits
+from mvit2.fidelity import SMALLEST_PROBABILITY, centred_logits
 from mvit2.image import preprocess
 from mvit2.manifest import Artifact, Manifest
 
@@ -31,7 +31,6 @@ __all__ = ["Chunk", "Job", "Picture", "answers_of", "chunks_of", "failure", "ope
 
 _CHUNK = 8  # pictures; few enough to lose, enough that a model's weights stay in the cache between them
 _TOP = 5
-_SMALLEST_PROBABILITY = 1e-30  # as in mvit2.fidelity
 
 
 @dataclass(frozen=True)
@@ -149,4 +148,4 @@ def answers_of(scores: Sequence[NDArray[Any]], reference: int | None) -> tuple[f
 
 
 def _log(probability: Any) -> float:
-    return math.log(max(float(probability), _SMALLEST_PROBABILITY))
+    return math.log(max(float(probability), SMALLEST_PROBABILITY))

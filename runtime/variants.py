@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvit2.errors import BundleError, CheckFailed, ImageError, MissingEngineError
+from mvit2.fidelity import SMALLEST_PROBABILITY
 from mvit2.image import ChannelOrder, PreprocessSpec, Resample, load_image, preprocess
 from mvit2.manifest import Manifest, read_labels, read_manifest
 
@@ -26,7 +27,6 @@ Answer = Callable[[NDArray[np.uint8], PreprocessSpec], NDArray[np.float32]]
 """uint8 RGB [N, H, W, 3], to be ordered and scaled as the spec says -> softmax probabilities [N, classes]."""
 
 _SCALE = 1 / 255  # of the whole family: ml-cvnets trains on pixels of 0 to 1
-_SMALLEST_PROBABILITY = 1e-30  # as in mvit2.fidelity
 AXES = {
     "channel order": ("channel_order",),
     "resize": ("resize_shortest", "resize_exact"),
@@ -161,7 +161,7 @@ def measure(
                 unreadable[path] = str(found)
             else:
                 hits.append(found.argmax(-1) == label)
-                logs.append(np.log(np.maximum(found[:, label].astype(np.float64), _SMALLEST_PROBABILITY)))
+                logs.append(np.log(np.maximum(found[:, label].astype(np.float64), SMALLEST_PROBABILITY)))
             advance(1)
     if not hits:
         path, reason = next(iter(unreadable.items()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -58,11 +59,26 @@ def photos() -> Path:
     return Path(mvit2.__file__).parent / "photos"
 
 
-@pytest.fixture(scope="session")
-def oracles() -> ModuleType:
-    """tests/oracles.py: --import-mode=importlib lets no test import another file of this folder by its name."""
-    found = importlib.util.spec_from_file_location("oracles", Path(__file__).with_name("oracles.py"))
+def _module(name: str) -> ModuleType:
+    """A file beside this one: --import-mode=importlib lets no test import another file of this folder by its name."""
+    found = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert found is not None and found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def oracles() -> ModuleType:
+    return _module("oracles")
+
+
+@pytest.fixture(scope="session")
+def forge() -> ModuleType:
+    return _module("forge")
+
+
+@pytest.fixture
+def bundle(demo_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the demo bundle, to damage."""
+    return Path(shutil.copytree(demo_bundle, tmp_path / "bundle"))

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from PIL import Image
 
 from mvit2.errors import BundleError, UsageError
 from mvit2.manifest import TensorFacts
@@ -26,7 +25,8 @@ SUFFIXES = (".onnx", ".tflite")
 @pytest.fixture(scope="module")
 def images(demo_bundle: Path) -> list[Array]:
     """The golden inputs, as a batch of one each."""
-    return [np.asarray(Image.open(p).convert("RGB"))[None] for p in sorted((demo_bundle / "golden").glob("*.png"))]
+    files = sorted((demo_bundle / "golden").glob("*.rgb"))
+    return [np.fromfile(file, np.uint8).reshape(1, 128, 128, 3) for file in files]
 
 
 @pytest.fixture(scope="module", params=FILES)

@@ -118,9 +118,9 @@ def test_a_missing_or_unknown_field_is_refused(content: dict[str, Any], tmp_path
         ((), [], "manifest is '[]', expected an object"),
         ((), None, "manifest is 'None', expected an object"),
         (("schema_version",), True, "manifest.schema_version is 'True', expected int"),
-        (("schema_version",), SCHEMA_VERSION + 1, "this mvit2 reads 2: upgrade mvit2"),
+        (("schema_version",), SCHEMA_VERSION + 1, "this mvit2 reads 3: upgrade mvit2"),
         (("schema_version",), 10**4000, "upgrade mvit2"),
-        (("schema_version",), 0, "this mvit2 reads 2: export the bundle again"),
+        (("schema_version",), 0, "this mvit2 reads 3: export the bundle again"),
         (("schema_version",), -1, "export the bundle again"),
         (("task",), "segmentation", "manifest.task is 'segmentation', expected 'image-classification'"),
         (("io",), "Image", "manifest.io is 'Image', expected 'image' or 'tensor'"),
@@ -172,7 +172,7 @@ def test_nesting_at_the_interpreters_limit_is_refused(content: dict[str, Any], t
 def test_a_newer_schema_is_told_apart_from_damage(tmp_path: Path) -> None:
     """Nothing but the version is known of it."""
     message = _refusal(tmp_path, {"schema_version": 99, "everything": "else"})
-    assert "schema_version 99, this mvit2 reads 2: upgrade mvit2" in message
+    assert "schema_version 99, this mvit2 reads 3: upgrade mvit2" in message
 
 
 def test_size_limit(content: dict[str, Any], tmp_path: Path) -> None:
