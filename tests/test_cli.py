@@ -11,8 +11,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from subprocess import CompletedProcess
+from types import ModuleType
 from typing import Any
 
 import pytest
