@@ -91,7 +91,7 @@ def _open(target: str, variant: str | None, labels: Path | None) -> Subject:
 
     with screen.step(f"opening {target}"):
         try:
-            checkpoint = load_checkpoint(target, variant, labels)
+            checkpoint = load_checkpoint(target, variant, labels, task="classify")
         except UsageError as error:
             raise UsageError(f"{target!r} holds no {MANIFEST}, so it is no bundle, and: {error}") from None
     torch.set_num_threads(1)  # of one picture: several are worked on side by side

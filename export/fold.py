@@ -20,8 +20,8 @@ from mvit2.errors import ConversionError
 from mvit2.model import (
     ConvLayer,
     GlobalNorm,
-    MobileViTV2Classifier,
     MobileViTV2Layer,
+    Network,
     Pointwise,
     QueryKeyValue,
     SeparableSelfAttention,
@@ -32,7 +32,7 @@ from mvit2.preprocess_spec import PreprocessSpec
 __all__ = ["PixelContract", "export_form"]
 
 
-def export_form(model: MobileViTV2Classifier, *, single_image: bool) -> MobileViTV2Classifier:
+def export_form(model: Network, *, single_image: bool) -> Network:
     """A folded copy of ``model`` in eval mode; ``single_image`` fixes the batch to 1 and every tensor to rank <= 4."""
     folded = copy.deepcopy(model).requires_grad_(False)
     for module in folded.modules():
@@ -101,7 +101,7 @@ class PixelContract(nn.Module):
     Takes ``network`` over (its stem is rewritten). Raises ConversionError for a network that does not take 3 channels.
     """
 
-    def __init__(self, network: MobileViTV2Classifier, spec: PreprocessSpec) -> None:
+    def __init__(self, network: Network, spec: PreprocessSpec) -> None:
         super().__init__()
         stem = network.mobilevitv2.conv_stem.convolution
         if stem.in_channels != 3:

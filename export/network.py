@@ -14,7 +14,7 @@ from mvit2.model import (
     ConvLayer,
     GlobalNorm,
     InvertedResidual,
-    MobileViTV2Classifier,
+    Network,
     Pointwise,
     QueryKeyValue,
     TransformerLayer,
@@ -33,7 +33,7 @@ _CHANNELS_LAST = (TransformerLayer, GlobalNorm, *_POINTWISE)
 
 
 @torch.no_grad()
-def network_blocks(model: MobileViTV2Classifier, image_size: tuple[int, int]) -> tuple[Block, ...]:
+def network_blocks(model: Network, image_size: tuple[int, int]) -> tuple[Block, ...]:
     """The blocks of ``model`` for pictures of (height, width), in the order in which they run."""
     macs: dict[str, int] = defaultdict(int)
     shapes: dict[str, tuple[int, int, int]] = {}

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .bare import bare_config
 from .errors import CheckpointError
 from .preprocess_spec import Layout, PreprocessSpec
 from .sources import Source, locate
+from .tasks import CLASSIFY, SEGMENT, Task, find_task, task_of
 from .variant import ModelConfig, find_variant
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .model import MobileViTV2Classifier
+    from .model import Network
 
 __all__ = ["Checkpoint", "load_checkpoint"]
 
@@ -28,7 +29,7 @@ _UNTRAINED_SEED = 2206
 class Checkpoint:
     """``model`` is in eval mode, float32, on the CPU; ``sha256`` is that of its tensors (mvit2.weights.fingerprint)."""
 
-    model: MobileViTV2Classifier
+    model: Network
     preprocess: PreprocessSpec
     variant: str
     name: str
@@ -36,59 +37,93 @@ class Checkpoint:
     layout: Layout
     sha256: str
     warnings: tuple[str, ...] = ()
+    task: Task = CLASSIFY
 
     @property
     def config(self) -> ModelConfig:
         return self.model.config
 
 
-def load_checkpoint(weights: str = "auto", variant: str | None = None, labels: Path | None = None) -> Checkpoint:
-    """Open what ``--weights`` and ``--variant`` name.
+def load_checkpoint(
+    weights: str = "auto", variant: str | None = None, labels: Path | None = None, task: str | None = None
+) -> Checkpoint:
+    """Open what ``--weights``, ``--variant`` and ``--task`` name.
 
-    Without ``variant`` it is what the checkpoint says, and 1.0 for the keywords; ``labels`` is a text file with one
-    class name a line that replaces the checkpoint's names. Raises UsageError and
-    CheckpointError; among the latter: another architecture, another width than ``variant``, tensors that do not fit.
+    Without ``variant`` it is what the checkpoint says, and 1.0 for the keywords; without ``task`` it is what the
+    tensors are for. ``labels`` is a text file with one class name a line that replaces the checkpoint's names. Raises
+    UsageError and CheckpointError; among the latter: another architecture, another width than ``variant``, another
+    head than that of ``task``, tensors that do not fit.
     """
     variant = find_variant(variant).name if variant is not None else None
+    asked = find_task(task) if task is not None else None
     source = locate(weights, variant or "1.0")
     if source.weights is None:
-        return _untrained(source, variant or "1.0", labels)
-    from .weights import layout_of, read_tensors, to_hf_names
-
-    where = str(source.weights)
-    described = _described(source)  # before its tensors: "this is a resnet" says more than "no such stem"
-    tensors = read_tensors(source.weights)
-    layout = layout_of(tensors, where)
-    tensors = to_hf_names(tensors, layout)
-    _refuse_segmentation(tensors, where)
-    config = described or _from_shapes(source, tensors)
-    found = _width_name(config.width_multiplier)
-    if variant is not None and variant != found:
-        raise CheckpointError(f"{where} holds width {found}, --variant says {variant}: correct it or leave it out.")
-    _refuse_other_head(config, tensors, where)
-    config = _relabelled(config, labels)
-    notes = [source.warning] if source.warning else []
-    if config.labels[0] == "LABEL_0":
-        notes.append(f"{where} does not name its classes: they are called LABEL_0 ... unless --labels FILE is given.")
-    return _assemble(config, tensors, _preprocess(source, config, layout), source, found, layout, tuple(notes))
-
-
-def _assemble(
-    config: ModelConfig,
-    tensors: dict[str, Tensor],
-    preprocess: PreprocessSpec,
-    source: Source,
-    variant: str,
-    layout: Layout,
-    notes: tuple[str, ...],
-) -> Checkpoint:
-    from .model import MobileViTV2Classifier
+        return _untrained(source, variant or "1.0", asked or CLASSIFY, labels)
     from .weights import fingerprint, load_weights
 
-    model = MobileViTV2Classifier(config).eval()
-    load_weights(model, tensors, str(source.weights))
-    sha256 = fingerprint(model.state_dict())
-    return Checkpoint(model, preprocess, variant, source.name, source.origin, layout, sha256, notes)
+    where = str(source.weights)
+    opened = _open(source, asked)
+    found = _width_name(opened.config.width_multiplier)
+    if variant is not None and variant != found:
+        raise CheckpointError(f"{where} holds width {found}, --variant says {variant}: correct it or leave it out.")
+    _refuse_other_labels(opened, where)
+    config = _relabelled(opened.config, labels)
+    notes = (*([source.warning] if source.warning else []), *opened.notes)
+    if config.labels[0] == "LABEL_0":
+        notes += (f"{where} does not name its classes: they are called LABEL_0 ... unless --labels FILE is given.",)
+    model = opened.task.build(config).eval()
+    load_weights(model, opened.tensors, where)
+    return Checkpoint(
+        model,
+        _preprocess(source, config, opened),
+        found,
+        source.name,
+        source.origin,
+        opened.layout,
+        fingerprint(model.state_dict()),
+        notes,
+        opened.task,
+    )
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The files of a source, read: ``tensors`` in Hugging Face naming, ``layout`` whose naming they came in."""
+
+    tensors: dict[str, Tensor]
+    layout: Layout
+    task: Task
+    config: ModelConfig
+    notes: tuple[str, ...]
+
+
+def _open(source: Source, asked: Task | None) -> _Opened:
+    from .weights import layout_of, read_tensors, to_hf_names, without_auxiliary_head
+
+    assert source.weights is not None
+    where = str(source.weights)
+    config = _described(source)  # before its tensors: "this is a resnet" says more than "no such stem"
+    tensors = read_tensors(source.weights)
+    layout = layout_of(tensors, where)
+    tensors, dropped = without_auxiliary_head(to_hf_names(tensors, layout))
+    task = _task(asked, task_of(tensors), where)
+    notes: tuple[str, ...] = ()
+    if config is None:
+        config, notes = bare_config(tensors, task, source.name, where)
+    if dropped:
+        notes += (f"{where}: its auxiliary head ({dropped} tensors) is left out, it serves training alone.",)
+    if layout != "huggingface" and config.output_stride < 32:  # see ModelConfig
+        config = replace(config, dilation_rule="ml-cvnets")
+    return _Opened(tensors, layout, task, config, notes)
+
+
+def _task(asked: Task | None, found: Task | None, where: str) -> Task:
+    if asked and found and asked is not found:
+        raise CheckpointError(
+            f"{where} holds {found.network} ({found.head}.*), not {asked.network}: give --task {found.name}, or for "
+            f"--task {asked.name} other weights, such as {asked.hub_id}."
+        )
+    return found or asked or CLASSIFY
 
 
 def _relabelled(config: ModelConfig, file: Path | None) -> ModelConfig:
@@ -108,18 +143,19 @@ def _relabelled(config: ModelConfig, file: Path | None) -> ModelConfig:
     return replace(config, labels=tuple(" ".join(name.split()) for name in names))
 
 
-def _untrained(source: Source, variant: str, labels: Path | None) -> Checkpoint:
+def _untrained(source: Source, variant: str, task: Task, labels: Path | None) -> Checkpoint:
     from .initialise import initialise
-    from .model import MobileViTV2Classifier
     from .weights import fingerprint
 
-    config = _relabelled(ModelConfig(width_multiplier=float(variant)), labels)
-    model = MobileViTV2Classifier(config)
+    config = ModelConfig(width_multiplier=float(variant))
+    if task is SEGMENT:
+        config = replace(config, image_size=(512, 512), output_stride=16, labels=config.labels[:21])  # as PASCAL VOC's
+    model = task.build(_relabelled(config, labels))
     initialise(model, _UNTRAINED_SEED)
     preprocess = PreprocessSpec.default(config.image_size, "huggingface")
     sha256 = fingerprint(model.state_dict())
-    note = "these weights were never trained: good for measuring latency, the scores mean nothing."
-    return Checkpoint(model.eval(), preprocess, variant, source.name, source.origin, "huggingface", sha256, (note,))
+    notes = ("these weights were never trained: good for measuring latency, the scores mean nothing.",)
+    return Checkpoint(model.eval(), preprocess, variant, source.name, source.origin, "huggingface", sha256, notes, task)
 
 
 def _width_name(width: float) -> str:
@@ -139,41 +175,20 @@ def _described(source: Source) -> ModelConfig | None:
     return ModelConfig.from_hf(content, str(source.config))
 
 
-def _from_shapes(source: Source, tensors: dict[str, Tensor]) -> ModelConfig:
-    stem, head = tensors["mobilevitv2.conv_stem.convolution.weight"], tensors.get("classifier.bias")
-    if head is None:
-        raise CheckpointError(f"{source.weights}: no classifier among its tensors, so this is not an image classifier.")
-    if stem.ndim != 4 or head.ndim != 1 or not stem.numel() or not head.numel():
-        shapes = f"a stem of {tuple(stem.shape)} and a head of {tuple(head.shape)}"
-        raise CheckpointError(f"{source.weights}: {shapes} are not those of an image classifier.")
-    labels = tuple(f"LABEL_{i}" for i in range(len(head)))
-    config = ModelConfig(width_multiplier=stem.shape[0] / 32, num_channels=stem.shape[1], labels=labels)
-    size = _size_from_name(source.name)
-    return replace(config, image_size=(size, size)) if size else config
-
-
-def _size_from_name(name: str) -> int | None:
-    """timm and Apple write the resolution into the file's name: mobilevitv2_150_384_in22ft1k, mobilevitv2-1.0-384."""
-    found = re.search(r"(?<!\d)(384|512)(?!\d)", name)
-    return int(found[0]) if found else None
-
-
-def _preprocess(source: Source, config: ModelConfig, layout: Layout) -> PreprocessSpec:
+def _preprocess(source: Source, config: ModelConfig, opened: _Opened) -> PreprocessSpec:
     if source.preprocessor is not None:
         return PreprocessSpec.from_hf(_read_json(source.preprocessor), str(source.preprocessor))
-    return PreprocessSpec.default(config.image_size, layout)
+    spec = PreprocessSpec.default(config.image_size, opened.layout)
+    if opened.task is SEGMENT and opened.layout == "cvnets":  # stretched: image_augmentation.resize.size of its recipes
+        return replace(spec, resize_shortest=None, resize_exact=config.image_size)
+    return spec
 
 
-def _refuse_segmentation(tensors: dict[str, Tensor], where: str) -> None:
-    if any(name.startswith(("segmentation_head.", "seg_head.")) for name in tensors):
-        raise CheckpointError(f"{where} is a segmentation checkpoint; this version exports image classifiers.")
-
-
-def _refuse_other_head(config: ModelConfig, tensors: dict[str, Tensor], where: str) -> None:
-    head = tensors.get("classifier.weight")
-    if head is not None and head.ndim == 2 and head.shape[0] != config.num_labels:
+def _refuse_other_labels(opened: _Opened, where: str) -> None:
+    last = opened.tensors.get(f"{opened.task.last_layer}.weight")
+    if last is not None and last.ndim and len(last) != opened.config.num_labels:
         raise CheckpointError(
-            f"{where}: the head has {head.shape[0]} classes, config.json says {config.num_labels}; correct that."
+            f"{where}: the head has {len(last)} classes, config.json says {opened.config.num_labels}; correct that."
         )
 
 

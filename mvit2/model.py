@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .variant import ACTIVATION_NAMES, ModelConfig, make_divisible
 
-__all__ = ["BackboneOutput", "MobileViTV2", "MobileViTV2Classifier"]
+__all__ = ["BackboneOutput", "MobileViTV2", "MobileViTV2Classifier", "Network"]
 
 _MODULES = (nn.SiLU, nn.SiLU, nn.ReLU, nn.ReLU6, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Mish)
 ACTIVATIONS: dict[str, type[nn.Module]] = dict(zip(ACTIVATION_NAMES, _MODULES, strict=True))
@@ -206,8 +206,9 @@ class MobileViTV2Layer(nn.Module):
         super().__init__()
         self.patch = config.patch_size
         self.downsampling_layer = InvertedResidual(config, c_in, c_out, stride, dilation)
-        # The dilation of output strides 8 and 16 stays out of conv_kxk, as in Hugging Face's implementation.
-        self.conv_kxk = ConvLayer(c_out, c_out, config.conv_kernel_size, groups=c_out, act=config.hidden_act)
+        act, kernel = config.hidden_act, config.conv_kernel_size
+        local = 2 * dilation if stride == 1 and config.dilation_rule == "ml-cvnets" else 1  # see ModelConfig
+        self.conv_kxk = ConvLayer(c_out, c_out, kernel, groups=c_out, dilation=local, act=act)
         self.conv_1x1 = ConvLayer(c_out, channels, norm=False)
         self.transformer = Transformer(config, channels, depth)
         self.layernorm = GlobalNorm(channels, config.layer_norm_eps)
@@ -275,7 +276,14 @@ class MobileViTV2(nn.Module):
         return BackboneOutput(states[-1], pooled, tuple(states))
 
 
-class MobileViTV2Classifier(nn.Module):
+class Network(nn.Module):
+    """A backbone and the head of a task (mvit2.tasks): float32 (B, num_channels, H, W) -> logits."""
+
+    config: ModelConfig
+    mobilevitv2: MobileViTV2
+
+
+class MobileViTV2Classifier(Network):
     """Backbone, mean over all pixels, one linear layer: float32 (B, num_channels, H, W) -> logits (B, classes)."""
 
     def __init__(self, config: ModelConfig) -> None:

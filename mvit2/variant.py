@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
 from .errors import CheckpointError, UsageError, did_you_mean
 
-__all__ = ["ACTIVATION_NAMES", "VARIANTS", "ModelConfig", "Variant", "find_variant", "make_divisible"]
+__all__ = ["ACTIVATION_NAMES", "DILATION_RULES", "VARIANTS", "ModelConfig", "Variant", "find_variant", "make_divisible"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -
 
 
 ACTIVATION_NAMES = ("swish", "silu", "relu", "relu6", "gelu", "hardswish", "leaky_relu", "sigmoid", "tanh", "mish")
+DILATION_RULES = ("transformers", "ml-cvnets")
 
 # Written into every Hugging Face config.json, without influence on the numbers that the network computes.
 _BOOKKEEPING = (
@@ -110,6 +111,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "aspp_out_channels": (1, 4096),
     "atrous_rates": (1, 256),
     "aspp_dropout_prob": (0, 0.99),
+    "semantic_loss_ignore_index": (-(2**31), 2**31 - 1),
     "n_attn_blocks": (1, 64),
     "base_attn_unit_dims": (1, 2048),
     "width_multiplier": (0.01, 8),
@@ -123,8 +125,18 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 class ModelConfig:
     """The fields of a Hugging Face ``MobileViTV2Config``, with its defaults; impossible values are refused.
 
-    Fields of the DeepLabV3 head (``aspp_*``, ``atrous_rates``, ``semantic_loss_ignore_index``) are kept for that
-    head; a classifier has nothing they could apply to.
+    Fields of the DeepLabV3 head (``aspp_*``, ``atrous_rates``, ``semantic_loss_ignore_index``) are for that head; a
+    classifier has nothing they could apply to.
+
+    Two fields are not in a config.json. ``labels`` are the names in its id2label. ``dilation_rule`` says how far the
+    depthwise ``conv_kxk`` of an encoder layer reaches where output stride 8 or 16 keeps the resolution of its input:
+
+    * "transformers": its neighbours, as everywhere. Hugging Face's code computes this, so checkpoints in its
+      naming get it, the published conversions of Apple's included.
+    * "ml-cvnets": 2 pixels (4 in the second layer that keeps the resolution), as Apple's code and timm's dilate it.
+      Checkpoints in their naming get it.
+
+    At output stride 32 nothing is dilated, and both rules mean the same.
 
     Raises:
         CheckpointError: a value that no MobileViTV2 network can have.
@@ -150,6 +162,7 @@ class ModelConfig:
     ffn_multiplier: int = 2
     attn_dropout: float = 0.0
     ffn_dropout: float = 0.0
+    dilation_rule: str = "transformers"
     labels: tuple[str, ...] = field(default_factory=lambda: _numbered(1000))
 
     def __post_init__(self) -> None:
@@ -157,11 +170,13 @@ class ModelConfig:
             value = getattr(self, name)
             numbers = value if isinstance(value, tuple) else (value,)
             _require(all(low <= n <= high for n in numbers), name, value, f"{low} to {high}")
-        for name in ("n_attn_blocks", "base_attn_unit_dims"):
-            _require(len(getattr(self, name)) == 3, name, getattr(self, name), "three integers, one per stage")
+        for name in ("n_attn_blocks", "base_attn_unit_dims", "atrous_rates"):
+            _require(len(getattr(self, name)) == 3, name, getattr(self, name), "three integers")
         _require(self.hidden_act in ACTIVATION_NAMES, "hidden_act", self.hidden_act, " ".join(ACTIVATION_NAMES))
         _require(self.conv_kernel_size % 2 == 1, "conv_kernel_size", self.conv_kernel_size, "an odd number")
         _require(self.output_stride in (8, 16, 32), "output_stride", self.output_stride, "8, 16 or 32")
+        rules = " or ".join(DILATION_RULES)
+        _require(self.dilation_rule in DILATION_RULES, "dilation_rule", self.dilation_rule, rules)
         _require(len(self.labels) > 0, "id2label", self.labels, "at least one class")
 
     @property
@@ -189,6 +204,24 @@ class ModelConfig:
         """Channels of the transformers in encoder layers 3, 4 and 5."""
         return tuple(make_divisible(dim * self.width_multiplier) for dim in self.base_attn_unit_dims)
 
+    def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the last encoder layer's map, which segmentation logits have, for an image of that size.
+
+        Raises UsageError where patches do not tile the map of a transformer: the reference implementations stretch
+        it there or drop its last row and column, and the logits would no longer lie over the picture.
+        """
+        strides = [min(stride, self.output_stride) for stride in (8, 16, 32)]  # of encoder layers 3, 4, 5
+        maps = [tuple(-(-edge // stride) for edge in image_size) for stride in strides]
+        if any(edge % self.patch_size for size in maps for edge in size):
+            step = self.output_stride * self.patch_size
+            near = _times(max(1, round(edge / step)) * step for edge in image_size)
+            raise UsageError(
+                f"image size {_times(image_size)} (height x width) gives the transformers maps of "
+                f"{', '.join(map(_times, maps))}, which patches of {self.patch_size}x{self.patch_size} do not tile; "
+                f"accepted at output stride {self.output_stride}: multiples of {step}, such as {near}."
+            )
+        return -(-image_size[0] // self.output_stride), -(-image_size[1] // self.output_stride)
+
     @classmethod
     def from_hf(cls, config: Mapping[str, Any], source: str) -> ModelConfig:
         """Read a ``config.json``; every field is honoured or refused by name (CheckpointError), none ignored."""
@@ -196,7 +229,7 @@ class ModelConfig:
         if architecture != "mobilevitv2":
             hint = " MobileViT (version 1) is another network." if architecture == "mobilevit" else ""
             raise CheckpointError(f"{source}: model_type is {architecture!r}, expected 'mobilevitv2'.{hint}")
-        known = {f.name: f for f in fields(cls) if f.name != "labels"}
+        known = {f.name: f for f in fields(cls) if f.name not in ("labels", "dilation_rule")}
         values: dict[str, Any] = {}
         for name, value in config.items():
             if name in known:
@@ -216,6 +249,10 @@ class ModelConfig:
 def _require(condition: bool, name: str, value: object, accepted: str, source: str = "") -> None:
     if not condition:
         raise CheckpointError(f"{source + ': ' if source else ''}{name} is {value!r}, accepted: {accepted}.")
+
+
+def _times(size: Iterable[int]) -> str:
+    return "x".join(map(str, size))
 
 
 def _numbered(count: int) -> tuple[str, ...]:

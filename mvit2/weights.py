@@ -18,15 +18,16 @@ from torch import Tensor, nn
 from .errors import CheckpointError
 from .preprocess_spec import Layout
 
-__all__ = ["fingerprint", "layout_of", "load_weights", "read_tensors", "to_hf_names"]
+__all__ = ["fingerprint", "layout_of", "load_weights", "read_tensors", "to_hf_names", "without_auxiliary_head"]
 
 StateDict = dict[str, Tensor]
 
 # A layout is recognised by its stem and renamed by regular expressions, applied in order, each at most once a name.
-_STEM: Mapping[Layout, str] = {
-    "huggingface": "mobilevitv2.conv_stem.convolution.weight",
-    "timm": "stem.conv.weight",
-    "cvnets": "conv_1.block.conv.weight",
+_STEM: Mapping[str, Layout] = {
+    "mobilevitv2.conv_stem.convolution.weight": "huggingface",
+    "stem.conv.weight": "timm",
+    "conv_1.block.conv.weight": "cvnets",
+    "encoder.conv_1.block.conv.weight": "cvnets",  # of a segmentation network
 }
 _LAYER = "mobilevitv2.encoder.layer."
 
@@ -52,6 +53,10 @@ _TIMM: tuple[tuple[str, str], ...] = (
     (r"\.bn\.", ".normalization."),
 )
 _CVNETS: tuple[tuple[str, str], ...] = (
+    (r"^encoder\.", ""),
+    (r"^seg_head\.", "segmentation_head."),
+    (r"\.aspp_layer\.", "."),
+    (r"\.aspp_pool\.", "."),
     (r"^conv_1\.", "mobilevitv2.conv_stem."),
     (r"^classifier\.1\.", "classifier."),
     (r"^layer_1\.", _LAYER + "0.layer."),
@@ -127,11 +132,11 @@ def _first_line(error: Exception) -> str:
 
 def layout_of(tensors: Mapping[str, Tensor], source: str) -> Layout:
     """Whose names these are; CheckpointError when nobody's."""
-    for layout, stem in _STEM.items():
+    for stem, layout in _STEM.items():
         if stem in tensors:
             return layout
     raise CheckpointError(
-        f"{source}: not a MobileViTV2 classifier: none of the stems {', '.join(_STEM.values())} among its "
+        f"{source}: not a MobileViTV2 classifier or segmenter: none of the stems {', '.join(_STEM)} among its "
         f"{len(tensors)} tensors, the first of which is {next(iter(tensors), 'none')!r}."
     )
 
@@ -144,6 +149,15 @@ def to_hf_names(tensors: Mapping[str, Tensor], layout: Layout) -> StateDict:
             name = re.sub(pattern, replacement, name, count=1)
         renamed[name] = tensor
     return renamed
+
+
+def without_auxiliary_head(tensors: Mapping[str, Tensor]) -> tuple[StateDict, int]:
+    """``tensors`` (Hugging Face names) without the second head that ml-cvnets trains beside DeepLabV3; how many it had.
+
+    It reads the fourth encoder layer and adds to the loss; no result ever comes from it.
+    """
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("segmentation_head.aux_head.")}
+    return kept, len(tensors) - len(kept)
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:

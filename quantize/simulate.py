@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mvit2.image import to_pixel_values
-from mvit2.model import ConvLayer, FeedForward, InvertedResidual, MobileViTV2Classifier, Pointwise
+from mvit2.model import ConvLayer, FeedForward, InvertedResidual, Network, Pointwise
 from mvit2.preprocess_spec import PreprocessSpec
 
 from .plan import Mode, Range, weight_scales
@@ -203,7 +203,7 @@ class Simulation:
         as_image: the artifact takes RGB pixels, and the stem is prepared for them; else the bare network's input.
     """
 
-    def __init__(self, form: MobileViTV2Classifier, spec: PreprocessSpec, *, as_image: bool) -> None:
+    def __init__(self, form: Network, spec: PreprocessSpec, *, as_image: bool) -> None:
         self.spec, self.as_image = spec, as_image
         self.network = form.requires_grad_(False).eval()
         stem = form.mobilevitv2.conv_stem.convolution

@@ -10,16 +10,22 @@ import enum
 import functools
 import json
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import MobileViTV2Config, MobileViTV2ForImageClassification
+from transformers import (
+    MobileViTV2Config,
+    MobileViTV2ForImageClassification,
+    MobileViTV2ForSemanticSegmentation,
+)
 
 from mvit2.initialise import initialise
 from mvit2.model import MobileViTV2Classifier
+from mvit2.segmentation import MobileViTV2Segmenter
 from mvit2.variant import ModelConfig
 
 torch.set_num_threads(1)  # these networks are small: on a busy machine threads that wait for each other cost tenfold
@@ -78,11 +84,56 @@ def hugging_face(fields: dict[str, Any]) -> tuple[MobileViTV2Classifier, MobileV
     return ours, theirs
 
 
+def segmenter(config: ModelConfig, seed: int = 1) -> MobileViTV2Segmenter:
+    """As ``seeded``, with a segmentation head."""
+    return copy.deepcopy(_segmenter(config, seed))
+
+
+@functools.lru_cache(maxsize=4)
 @torch.no_grad()
-def timm_network(variant: str, classes: int = 40) -> nn.Module:
+def _segmenter(config: ModelConfig, seed: int) -> MobileViTV2Segmenter:
+    model = MobileViTV2Segmenter(config)
+    initialise(model, seed)
+    disturb(model.eval(), seed)
+    last = model.segmentation_head.classifier.convolution
+    assert last.bias is not None
+    last.weight *= 5  # logits as far apart as trained ones: a loss near log(classes) would tell little
+    last.bias -= model(pictures(4, 128, config.num_channels)).mean((0, 2, 3))
+    return model
+
+
+def hugging_face_segmenter(
+    fields: dict[str, Any],
+) -> tuple[MobileViTV2Segmenter, MobileViTV2ForSemanticSegmentation]:
+    """As ``hugging_face``, for transformers' segmentation network."""
+    with torch.device("meta"):
+        theirs = MobileViTV2ForSemanticSegmentation(MobileViTV2Config(**fields)).eval()
+    ours = segmenter(ModelConfig.from_hf(json.loads(theirs.config.to_json_string()), "config.json"))
+    theirs.to_empty(device="cpu").load_state_dict(ours.state_dict(), strict=True)
+    return ours, theirs
+
+
+def saved_segmenter(folder: Path) -> MobileViTV2ForSemanticSegmentation:
+    """A small one of transformers' with lively weights, which saves itself in ``folder``."""
+    fields = {
+        "width_multiplier": 0.5,
+        "image_size": 128,
+        "output_stride": 16,
+        "aspp_out_channels": 24,
+        "atrous_rates": [2, 4, 6],
+        "id2label": {0: "background", 1: "bee", 2: "cat"},
+    }
+    _, theirs = hugging_face_segmenter(fields)
+    theirs.save_pretrained(folder)
+    return theirs
+
+
+@torch.no_grad()
+def timm_network(variant: str, classes: int = 40, output_stride: int = 32) -> nn.Module:
     """timm's network with its own seeded initialisation, the statistics of its BatchNorms settled and disturbed."""
     torch.manual_seed(3)
-    network: nn.Module = getattr(timm_mobilevit(), TIMM_NAMES[variant])(num_classes=classes)
+    build = getattr(timm_mobilevit(), TIMM_NAMES[variant])
+    network: nn.Module = build(num_classes=classes, output_stride=output_stride)
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0

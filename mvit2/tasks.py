@@ -1,0 +1,93 @@
+"""What a network is for. A task knows its head, what its labels name, and how it is judged (no torch here)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from .errors import UsageError, did_you_mean
+from .variant import ModelConfig
+
+if TYPE_CHECKING:
+    from .model import Network
+
+__all__ = ["CLASSIFY", "SEGMENT", "TASKS", "Task", "find_task", "task_of"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One row of ``TASKS``.
+
+    Attributes:
+        name: as it is typed, ``--task segment``.
+        manifest: as it is written into a manifest.
+        network: what a checkpoint of it holds, in words.
+        labelled: what each of the configuration's labels is a name for.
+        last_layer: the module that gives one score for each label; its first part is the head.
+        metric: by which a labelled set of pictures is judged.
+        hub_id: a published checkpoint.
+        build: the network for a configuration, its weights not yet set. Imports torch.
+    """
+
+    name: str
+    manifest: str
+    network: str
+    labelled: str
+    last_layer: str
+    metric: str
+    hub_id: str
+    build: Callable[[ModelConfig], Network]
+
+    @property
+    def head(self) -> str:
+        return self.last_layer.split(".")[0]
+
+
+def _classifier(config: ModelConfig) -> Network:
+    from .model import MobileViTV2Classifier
+
+    return MobileViTV2Classifier(config)
+
+
+def _segmenter(config: ModelConfig) -> Network:
+    from .segmentation import MobileViTV2Segmenter
+
+    return MobileViTV2Segmenter(config)
+
+
+CLASSIFY = Task(
+    name="classify",
+    manifest="image-classification",
+    network="an image classifier",
+    labelled="picture",
+    last_layer="classifier",
+    metric="top-1",
+    hub_id="apple/mobilevitv2-1.0-imagenet1k-256",
+    build=_classifier,
+)
+SEGMENT = Task(
+    name="segment",
+    manifest="semantic-segmentation",
+    network="a segmentation network",
+    labelled="pixel",
+    last_layer="segmentation_head.classifier.convolution",
+    metric="mIoU",
+    hub_id="apple/mobilevitv2-1.0-voc-deeplabv3",
+    build=_segmenter,
+)
+TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (CLASSIFY, SEGMENT)})
+
+
+def find_task(name: str) -> Task:
+    """The task called ``name``. Raises UsageError, naming near misses."""
+    if name not in TASKS:
+        raise UsageError(f"unknown task {name!r}; choose one of {', '.join(TASKS)}.{did_you_mean(name, TASKS)}")
+    return TASKS[name]
+
+
+def task_of(tensors: Iterable[str]) -> Task | None:
+    """The task whose head is among the names of these tensors (Hugging Face naming); None for a bare backbone."""
+    heads = {name.split(".")[0] for name in tensors}
+    return next((task for task in TASKS.values() if task.head in heads), None)
