@@ -116,7 +116,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {f"mvit2/photos/{name}.jpg" for name in ("astronaut", "cat", "coffee", "rocket", "tripod")} <= names
     assert {"mvit2/py.typed", "mvit2/checkpoints/0.5/model.safetensors", "mvit2/runtime/check.py"} <= names
     assert {f"mvit2/export/templates/{name}" for name in ("report.html.jinja", "report.css", "card.md.jinja")} <= names
-    assert {f"mvit2/runtime/sources/{name}" for name in ("c/mvit2.c", "c/mvit2.h", "js/mvit2.mjs")} <= names
+    assert {
+        f"mvit2/runtime/sources/{name}"
+        for name in ("c/mvit2.c", "js/mvit2.mjs", "kotlin/Mvit2.kt", "swift/Mvit2.swift")
+    } <= names
     assert {f"{info}/licenses/LICENSE", f"{info}/licenses/mvit2/photos/LICENSES.md"} <= names
 
 
@@ -143,7 +146,7 @@ def test_the_sdist_can_be_built_from(sdist: Path) -> None:
         "runtime/check.py",
         "quantize/__init__.py",
     } <= names
-    assert not any("litter" in name or "golden" in name for name in names)
+    assert not any("litter" in name or "tests/golden" in name for name in names)
 
 
 def test_metadata(wheel: Path) -> None:
