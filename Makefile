@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 DEMO := build/demo/mobilevitv2-0.5-demo20
 
-.PHONY: demo test lint types peers clean
+.PHONY: demo test lint types peers toolchains clean
 
 demo: $(VENV)/export.installed
 	$(BIN)/mvit2-export --variant 0.5 --weights demo --output build/demo --overwrite
@@ -41,6 +41,10 @@ $(VENV)/test.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 peers: $(VENV)/test.installed
 	$(INSTALL) --editable '.[peers]'
 	$(BIN)/python tests/peers.py
+
+# Chromium, and the compilers that the tests of runtime/sources/ use. What this machine cannot install is named.
+toolchains:
+	bash .ci/toolchains/install
 
 clean:
 	rm -rf build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
 import sysconfig
 import tarfile
 import tomllib
@@ -13,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from email import message_from_string
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -27,55 +26,16 @@ CLI = ("typer", "rich", "pygments", "markdown_it", "mdurl", "shellingham", "clic
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def _run(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=cwd,
-        env={**inherited, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def _done(*command: object, cwd: Path) -> str:
-    done = _run(*command, cwd=cwd, PIP_NO_INDEX="1", PIP_DISABLE_PIP_VERSION_CHECK="1")
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
-def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built in a copy of the tree, with tests and litter, because building writes into it."""
-    tree = tmp_path_factory.mktemp("tree")
-    for folder in (*FOLDERS, "tests"):
-        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, tree)
-    (tree / "runtime" / "litter.tmp").write_text("left by an editor")
-    code = "from setuptools.build_meta import build_sdist; print(build_sdist('dist'))"
-    return tree / "dist" / _done("-c", code, cwd=tree).split()[-1]
-
-
-@pytest.fixture(scope="module")
-def wheel(sdist: Path) -> Path:
-    folder = sdist.parents[1] / "wheel"
-    _done("-m", "pip", "wheel", sdist, "--no-deps", "--no-build-isolation", "-w", folder, cwd=sdist.parent)
-    (found,) = folder.iterdir()
-    return found
-
-
-@pytest.fixture(scope="module")
-def site(wheel: Path) -> Path:
+def site(wheel: Path, wheels: ModuleType) -> Path:
     """A folder into which nothing but the wheel was installed."""
     target = wheel.parents[1] / "site"
-    _done("-m", "pip", "install", "--no-deps", "--target", target, wheel, cwd=wheel.parent)
+    wheels.done("-m", "pip", "install", "--no-deps", "--target", target, wheel, cwd=wheel.parent)
     return target
 
 
 @pytest.fixture(scope="module")
-def python(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Python:
+def python(site: Path, wheels: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Python:
     """Run Python in an empty folder with the wheel and only the named packages of this environment.
 
     -S keeps site-packages out, and with it the editable installation, which would lend what the wheel lacks.
@@ -88,7 +48,11 @@ def python(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Python:
             if (libraries / name).exists():
                 (others / name).symlink_to(libraries / name)
         elsewhere = tmp_path_factory.mktemp("elsewhere")
-        return _run("-S", *command, cwd=elsewhere, PYTHONPATH=os.pathsep.join(map(str, (site, others))), COLUMNS="200")
+        path = os.pathsep.join(map(str, (site, others)))
+        ended: subprocess.CompletedProcess[str] = wheels.run(
+            "-S", *command, cwd=elsewhere, PYTHONPATH=path, COLUMNS="200"
+        )
+        return ended
 
     return run
 

@@ -1,4 +1,4 @@
-/* driver CASES RESULTS: runs every case of a file through the C sources; the format is that of test_app_sources.py. */
+/* driver CASES RESULTS: runs every case of a file through the C sources; the format is that of cases.py and programs.py. */
 #include "mvit2.h"
 
 #include <stdio.h>

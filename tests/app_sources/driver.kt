@@ -1,0 +1,95 @@
+// java -cp driver.jar DriverKt CASES RESULTS: runs every case of a file through the Kotlin sources; see cases.py.
+import mvit2.ImageSize
+import mvit2.Picture
+import mvit2.Plane
+import mvit2.PreprocessSpec
+import mvit2.orientationOf
+import mvit2.pictureOf
+import mvit2.pixelValues
+import mvit2.preprocess
+import mvit2.preprocessSpec
+import mvit2.softmax
+import mvit2.topK
+import org.json.JSONArray
+import org.json.JSONObject
+import java.io.File
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+
+private class Case(val header: IntArray, private val scale: Double, val payload: ByteArray) {
+    val width = header[1]
+    val height = header[2]
+
+    fun memory(from: Int = 0): ByteBuffer =
+        ByteBuffer.wrap(payload, from, payload.size - from).slice().order(ByteOrder.LITTLE_ENDIAN)
+
+    fun floats() = FloatArray(payload.size / 4).also { memory().asFloatBuffer().get(it) }
+    fun ints() = IntArray(payload.size / 4).also { memory().asIntBuffer().get(it) }
+    fun picture() = Picture(payload, width, height, header[3])
+
+    /** As an app has it, from JSON; only NaN cannot come that way. */
+    fun spec(): PreprocessSpec {
+        val fields = JSONObject()
+            .put("image_size", JSONArray(listOf(header[4], header[5])))
+            .put("resize_shortest", if (header[6] == 0) JSONObject.NULL else header[6])
+            .put("resample", listOf("bilinear", "bicubic").getOrElse(header[9]) { "number $it" })
+            .put("channel_order", listOf("RGB", "BGR").getOrElse(header[10]) { "number $it" })
+            .put("scale", 1.0)
+        if (header[7] != 0 || header[8] != 0) fields.put("resize_exact", JSONArray(listOf(header[7], header[8])))
+        return preprocessSpec(fields).copy(scale = scale)
+    }
+
+    fun planes() = listOf(
+        Plane(memory(), header[4], 1),
+        Plane(memory(header[7]), header[5], header[6]),
+        Plane(memory(header[8]), header[5], header[6]),
+    )
+}
+
+private fun encoded(vararg values: Number): ByteArray {
+    val memory = ByteBuffer.allocate(values.size * 8).order(ByteOrder.LITTLE_ENDIAN)
+    for (value in values) {
+        when (value) {
+            is Double -> memory.putDouble(value)
+            is Float -> memory.putFloat(value)
+            else -> memory.putInt(value.toInt())
+        }
+    }
+    return memory.array().copyOf(memory.position())
+}
+
+private fun encoded(spec: PreprocessSpec): ByteArray {
+    val exact = spec.resizeExact ?: ImageSize(0, 0)
+    val (tall, wide) = spec.imageSize
+    val words = arrayOf(spec.resample.ordinal, spec.channelOrder.ordinal)
+    return encoded(tall, wide, spec.resizeShortest ?: 0, exact.height, exact.width, *words, spec.scale)
+}
+
+private fun encoded(picture: Picture) = encoded(picture.width, picture.height, picture.channels) + picture.pixels
+
+private fun run(case: Case): ByteArray = when (case.header[0]) {
+    0 -> preprocess(case.picture(), case.spec())
+    1 -> encoded(*pixelValues(case.payload, case.spec()).toTypedArray())
+    2 -> encoded(*softmax(case.floats()).toTypedArray())
+    3 -> encoded(*topK(case.floats(), case.width).map { it.index }.toTypedArray())
+    6 -> encoded(case.picture().upright(case.header[6]))
+    7 -> encoded(orientationOf(case.width))
+    8 -> encoded(pictureOf(case.ints(), case.width, case.height))
+    9 -> encoded(pictureOf(case.planes(), case.width, case.height))
+    10 -> encoded(preprocessSpec(JSONObject(String(case.payload))))
+    else -> throw IllegalStateException("no such call")
+}
+
+fun main(arguments: Array<String>) {
+    val cases = ByteBuffer.wrap(File(arguments[0]).readBytes()).order(ByteOrder.LITTLE_ENDIAN)
+    File(arguments[1]).outputStream().buffered().use { results ->
+        while (cases.hasRemaining()) {
+            val header = IntArray(12) { cases.getInt() }
+            val case = Case(header, cases.getDouble(), ByteArray(header[11]).also { cases.get(it, 0, header[11]) })
+            val answer = runCatching { run(case) }
+            answer.exceptionOrNull()?.let { if (it !is IllegalArgumentException) throw it }
+            val bytes = answer.getOrElse { it.message!!.toByteArray() }
+            results.write(encoded(if (answer.isFailure) 1 else 0, bytes.size) + bytes)
+        }
+    }
+}

@@ -1,0 +1,80 @@
+"""Kotlin and Swift read "preprocess" of a manifest, and trust none of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+
+from .cases import MANIFEST, make_case
+from .programs import Program, sources
+
+GOOD = {
+    "image_size": [256, 192],
+    "resize_shortest": 288,
+    "resize_exact": None,
+    "resample": "bicubic",
+    "channel_order": "BGR",
+    "scale": 1 / 255,
+}
+OF_ANOTHER_TYPE = "typeMismatch|keyNotFound|dataCorrupted|valueNotFound"  # DecodingError
+SIZE = r"cannot be used; accepted: \[height, width\], each 1\.\.8192$"
+BROKEN: list[tuple[dict[str, Any], str, str]] = [  # what Kotlin says, what Swift says
+    ({"image_size": 8}, f"image_size = 8 {SIZE}", OF_ANOTHER_TYPE),
+    ({"image_size": None}, f"image_size = null {SIZE}", OF_ANOTHER_TYPE),
+    ({"image_size": [8, 9, 3]}, f"image_size = .8,9,3. {SIZE}", rf"image_size = \[8, 9, 3\] {SIZE}"),
+    ({"image_size": [8, "9"]}, f'image_size = .8,"9". {SIZE}', OF_ANOTHER_TYPE),
+    ({"image_size": [8, 0]}, f"image_size = 8,0 {SIZE}", f"image_size = 8,0 {SIZE}"),
+    ({"resize_shortest": 10.5}, "resize_shortest = 10.5 cannot be used; accepted: null, 1", OF_ANOTHER_TYPE),
+    ({"resize_shortest": True}, "resize_shortest = true cannot", OF_ANOTHER_TYPE),
+    ({"resize_shortest": 2**40}, f"resize_shortest = {2**40} cannot", f"resize_shortest = {2**40} cannot"),
+    ({"resize_exact": [5, 5]}, "resize_exact = 5,5 cannot .* null beside", "resize_exact = 5,5 cannot .* null beside"),
+    (
+        {"resample": "lanczos"},
+        'resample = "lanczos" cannot .* bilinear, bicubic$',
+        'resample = "lanczos" cannot .* bilin',
+    ),
+    ({"resample": "a\nb" + "x" * 999}, 'resample = "a bxxx', 'resample = "a bxxx'),
+    ({"channel_order": "rgb"}, 'channel_order = "rgb" cannot be used; accepted: RGB, BGR$', 'channel_order = "rgb"'),
+    ({"channel_order": 1}, "channel_order = 1 cannot", OF_ANOTHER_TYPE),
+    ({"scale": "1"}, 'scale = "1" cannot', OF_ANOTHER_TYPE),
+    ({"scale": -1}, "scale = -1.0 cannot be used; accepted: a finite number above 0$", "scale = -1.0 cannot"),
+    ({"scale": None}, "scale = null cannot", OF_ANOTHER_TYPE),
+]
+both = pytest.mark.parametrize("program", ["Kotlin", "Swift"], indirect=True)
+
+
+def answers_of(program: Program, specs: list[dict[str, Any]]) -> list[tuple[bool, bytes]]:
+    texts = [json.dumps(spec).encode() for spec in specs]
+    return program([make_case("manifest", np.frombuffer(text, np.uint8), what=MANIFEST) for text in texts])
+
+
+@both
+def test_a_manifest_is_read(program: Program) -> None:
+    exact = {**GOOD, "resize_shortest": None, "resize_exact": [5, 6], "resample": "bilinear", "scale": 1}
+    expected = [(256, 192, 288, 0, 0, 1, 1, 1 / 255), (256, 192, 0, 5, 6, 0, 1, 1.0)]
+    assert answers_of(program, [GOOD, exact]) == [(False, struct.pack("<7id", *values)) for values in expected]
+
+
+@both
+def test_no_manifest_is_trusted(program: Program) -> None:
+    answers = answers_of(program, [{**GOOD, **change} for change, _, _ in BROKEN])
+    for (failed, message), (change, kotlin, swift) in zip(answers, BROKEN, strict=True):
+        line = message.decode()
+        assert failed and re.match(kotlin if program.language == "Kotlin" else swift, line), (change, line)
+        assert line.startswith(tuple(OF_ANOTHER_TYPE.split("|"))) or (len(line) < 250 and "\n" not in line)
+
+
+def test_the_sources_that_are_tested_import_nothing() -> None:
+    """They run wherever their languages do; org.json alone comes with Android."""
+    allowed = re.compile(r"kotlin\.math\.|java\.nio\.ByteBuffer$|(Darwin|Glibc)$")
+    files = [path for path in (*sources("kotlin"), *sources("swift")) if not path.endswith("Manifest.kt")]
+    for path in files:
+        with open(path, encoding="utf-8") as file:
+            imported = re.findall(r"^\s*import (.*)", file.read(), re.MULTILINE)
+        assert all(map(allowed.match, imported)), (path, imported)
+    assert len(files) > 6
