@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mvit2.manifest import Artifact, GraphFacts, TensorFacts, read_manifest, sha256_of
+from mvit2.measured import MEASURES
 from mvit2.runtime.backend import OnnxRuntimeBackend, open_model
 from mvit2.runtime.inspect import inspect_tflite
 
@@ -37,7 +38,13 @@ def describe_bundle(path: Path) -> tuple[list[Table], dict[str, Any]]:
     ]
     rows = [(a.file.path, human_bytes(a.file.bytes), _nearness(a), _xnnpack(a.graph)) for a in manifest.artifacts]
     columns = ("artifact", "size", "against float", "on LiteRT, XNNPACK runs")
-    return [(manifest.name, ("", ""), about), ("artifacts", columns, rows)], asdict(manifest)
+    tables: list[Table] = [(manifest.name, ("", ""), about), ("artifacts", columns, rows)]
+    graphs = {a.file.path: a.graph.accelerators for a in manifest.artifacts if a.graph.accelerators}
+    if graphs:
+        title = "worth trying on ONNX Runtime's accelerators, by its mobile usability checker (nothing was run there)"
+        names = [accelerator.name for accelerator in next(iter(graphs.values()))]
+        tables.append((title, ("artifact", *names), [(file, *map(str, found)) for file, found in graphs.items()]))
+    return tables, asdict(manifest)
 
 
 def describe_model(path: Path) -> tuple[list[Table], dict[str, Any]]:
@@ -91,7 +98,7 @@ def _short(text: str) -> str:
 
 def _nearness(artifact: Artifact) -> str:
     if artifact.parity is not None:
-        return f"max |Δ log p| {artifact.parity.max_log_probability:.1e}"
+        return f"{MEASURES[artifact.parity.measure][1]} {artifact.parity.max_relative:.1e}"
     assert artifact.quantisation is not None
     fidelity = artifact.quantisation.fidelity
     return f"same top-1 {fidelity.agreement:.1%}, {fidelity.snr_db:.1f} dB"

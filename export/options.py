@@ -33,6 +33,7 @@ __all__ = [
     "Opset",
     "Opt",
     "Output",
+    "OutputKind",
     "Overwrite",
     "Quantize",
     "Quiet",
@@ -40,9 +41,9 @@ __all__ = [
     "Samples",
     "Seed",
     "Synsets",
+    "Task",
     "ThreadList",
     "Threads",
-    "TopK",
     "Variant",
     "Version",
     "Weights",
@@ -72,10 +73,14 @@ Threads = Annotated[int | None, Number(metavar="N", help="Threads of one inferen
 _WIDTHS = "0.5 0.75 1.0 1.25 1.5 1.75 2.0; default: the checkpoint's, or 1.0."
 Variant = Annotated[str | None, Opt(metavar="WIDTH", help=_WIDTHS)]
 Weights = Annotated[str, Opt(metavar="WEIGHTS", help="auto, demo, untrained, a hub id, a file or a folder.")]
-Formats = Annotated[list[str] | None, Opt("--format", "-f", metavar="FORMAT", help="onnx, tflite or all; repeatable.")]
+_FORMATS = "onnx, tflite, ort (ONNX Runtime Mobile) or all, which is onnx and tflite; repeatable."
+Formats = Annotated[list[str] | None, Opt("--format", "-f", metavar="FORMAT", help=_FORMATS)]
 Output = Annotated[Path, Opt("--output", "-o", metavar="FOLDER", help="Where the bundle's folder is made.")]
 Overwrite = Annotated[bool, Opt("--overwrite", help="Replace the bundle that is there.")]
 ImageSize = Annotated[str | None, Opt(metavar="N|HxW", help="Pixels, multiples of 32; default: the checkpoint's.")]
+Task = Annotated[str | None, Opt(metavar="TASK", help="classify or segment; default: what the checkpoint is for.")]
+_KINDS = "Of segmentation: scores, logits at the network's resolution; or mask, each pixel's class."
+OutputKind = Annotated[str, Opt("--output-kind", metavar="KIND", help=_KINDS)]
 Io = Annotated[str, Opt(metavar="IO", help="image: uint8 RGB in, probabilities out; tensor: the bare network.")]
 Opset = Annotated[int, Number(metavar="N", help="ONNX opset, 13 to 20.")]
 DynamicBatch = Annotated[bool, Opt("--dynamic-batch", help="Leave the batch open (ONNX only).")]
@@ -97,7 +102,6 @@ NoReport = Annotated[bool, Opt("--no-report", help="Leave out report.html and th
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, WebP or BMP.")]
-TopK = Annotated[int, Number(metavar="K", help="How many classes to show.")]
 ArtifactFile = Annotated[str | None, Opt("--artifact", metavar="FILE", help="One model file: model_float16.tflite")]
 
 Artifacts = Annotated[list[str] | None, Opt("--artifact", metavar="FILE", help="Only this model file; repeatable.")]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mvit2.dataset import labelled_images
 from mvit2.errors import CheckFailed, UsageError
-from mvit2.fidelity import agreement, centred_logits, logit_snr, top_k_hits
+from mvit2.fidelity import top_k_hits
 from mvit2.flatbuffer import read_tflite
 from mvit2.image import preprocess
 from mvit2.manifest import (
@@ -31,16 +31,18 @@ from mvit2.manifest import (
 )
 from mvit2.quantize.plan import Plan
 from mvit2.runtime.apart import scores_apart
+from mvit2.runtime.artifact import scores_of
 from mvit2.runtime.backend import open_model, sums_in_16_bits
-from mvit2.runtime.classifier import scores_of
 from mvit2.runtime.inspect import inspect_tflite
 from mvit2.runtime.latency import interleaved, paired_ratio
-from mvit2.runtime.parity import log_softmax
+from mvit2.runtime.outputs import PROBABILITIES
 
 from .calibrate import calibrate, plain_simulation, simulate
 from .metadata import ModelCard, write_with_metadata
+from .nearness import nearness
 from .onnx_facts import onnx_facts
 from .request import ExportRequest, Format
+from .subject import output_of
 
 if TYPE_CHECKING:
     pass
@@ -59,7 +61,7 @@ class _Judges:
     source: Any
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64] | None = None
-    float_scores: dict[Format, NDArray[np.float32]] = field(default_factory=dict)
+    float_scores: dict[Format, NDArray[Any]] = field(default_factory=dict)
 
 
 class Quantiser:
@@ -79,7 +81,7 @@ class Quantiser:
         float_files: Mapping[Format, Path],
     ) -> None:
         self.request, self.checkpoint, self.card, self.listener = request, checkpoint, card, listener
-        self.spec, self.float_files = card.preprocess, float_files
+        self.spec, self.float_files, self.output = card.preprocess, float_files, output_of(request, checkpoint)
         self.calibration: Calibration | None = None
         self.corrected_for: tuple[str, ...] | None = ()  # the float blocks for which the simulation's biases are right
 
@@ -103,16 +105,21 @@ class Quantiser:
             artifacts.append(self._artifact(file, format, precision))
         return artifacts
 
-    def as_ort(self, artifact: Artifact, file: Path, graph: GraphFacts) -> Artifact:
-        """The .ort ``file`` that was made of an ONNX artifact; on a CPU that clips, with the figures of the latter."""
+    def as_ort(self, artifact: Artifact, folder: Path, graphs: Mapping[str, GraphFacts]) -> Artifact:
+        """An ONNX artifact as the .ort file in ``folder`` that was made of it. Raises CheckFailed: collapsed."""
         assert artifact.quantisation is not None
-        fidelity = artifact.quantisation.fidelity
-        if not sums_in_16_bits():
-            scores = scores_apart(file, self.request.io, self.spec, self.judges.pixels)
-            fidelity = self._fidelity(self._float_scores("onnx"), scores)
-            self._refuse_collapse(file, fidelity)
+        file = folder / Path(artifact.file.path).with_suffix(".ort")
+        scores = self._scores(self.runs_as(file))
+        fidelity = self._fidelity(self._float_scores("onnx"), scores)
+        self._refuse_collapse(file, fidelity)
         quantisation = replace(artifact.quantisation, fidelity=fidelity)
-        return replace(artifact, file=record(file.parent, file.name), graph=graph, quantisation=quantisation)
+        return replace(artifact, file=record(folder, file.name), graph=graphs[file.name], quantisation=quantisation)
+
+    def runs_as(self, file: Path) -> Path:
+        """The file itself; of an .ort the ONNX model on a CPU that would clip its sums, since phones do not."""
+        if file.suffix != ".ort" or not sums_in_16_bits():
+            return file
+        return self.float_files["onnx"].with_name(f"{file.stem}.onnx")
 
     def _judges(self) -> _Judges:
         if self.request.evaluation is None:
@@ -130,10 +137,12 @@ class Quantiser:
         pixels = np.stack([preprocess(path, self.spec) for path, _ in apart])
         return _Judges("evaluation pictures", pixels, np.array([label for _, label in apart]))
 
-    def _float_scores(self, format: Format) -> NDArray[np.float32]:
+    def _scores(self, file: Path) -> NDArray[Any]:
+        return scores_apart(file, self.request.io, self.spec, self.judges.pixels, self.output)
+
+    def _float_scores(self, format: Format) -> NDArray[Any]:
         if format not in self.judges.float_scores:
-            file, io = self.float_files[format], self.request.io
-            self.judges.float_scores[format] = scores_apart(file, io, self.spec, self.judges.pixels)
+            self.judges.float_scores[format] = self._scores(self.float_files[format])
         return self.judges.float_scores[format]
 
     def _artifact(self, file: Path, format: Format, precision: Precision) -> Artifact:
@@ -155,8 +164,7 @@ class Quantiser:
 
     def _written(self, file: Path, format: Format, precision: Precision, blocks: tuple[str, ...]) -> Fidelity:
         self._write(file, format, precision, blocks)
-        scores = scores_apart(file, self.request.io, self.spec, self.judges.pixels)
-        return self._fidelity(self._float_scores(format), scores)
+        return self._fidelity(self._float_scores(format), self._scores(file))
 
     def _write(self, file: Path, format: Format, precision: Precision, blocks: tuple[str, ...]) -> None:
         source = self.float_files[format]
@@ -194,16 +202,11 @@ class Quantiser:
             self.corrected_for = blocks
         return make_plan(self.simulation)
 
-    def _fidelity(self, reference: NDArray[np.float32], scores: NDArray[np.float32]) -> Fidelity:
+    def _fidelity(self, reference: NDArray[Any], scores: NDArray[Any]) -> Fidelity:
         labels = self.judges.labels
         both = [None, None] if labels is None else [_accuracy(s, labels) for s in (reference, scores)]
         return Fidelity(
-            self.judges.source,
-            len(scores),
-            agreement(reference, scores),
-            logit_snr(centred_logits(reference), centred_logits(scores)),
-            float(np.abs(reference - scores).max()),
-            *both,
+            self.judges.source, len(scores), *nearness(self.output.name, reference, scores), *both
         )
 
     def _reached(self, fidelity: Fidelity) -> bool:
@@ -224,7 +227,7 @@ class Quantiser:
         reference = self._float_scores(format)
 
         def good(logits: NDArray[np.float32]) -> bool:
-            return self._reached(self._fidelity(reference, np.exp(log_softmax(logits))))
+            return self._reached(self._fidelity(reference, self.output.of_network(logits)))
 
         foretold = fewest_float_blocks(self.simulation, order, good, self.judges.pixels)
         self.corrected_for = None  # other blocks than those of the last correction
@@ -253,8 +256,9 @@ class Quantiser:
     def _refuse_collapse(self, file: Path, fidelity: Fidelity) -> None:
         if fidelity.agreement >= COLLAPSE:
             return
+        pixels = "" if self.output is PROBABILITIES else ", by pixels,"
         said = (
-            f"{file.name} agrees with float32 on {fidelity.agreement:.1%} of {fidelity.images} pictures "
+            f"{file.name} agrees with float32 on {fidelity.agreement:.1%} of {fidelity.images} pictures{pixels} "
             f"({fidelity.source}), accepted: {COLLAPSE:.0%} or more"
         )
         if self.request.force or self.checkpoint.name == "untrained":

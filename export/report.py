@@ -199,7 +199,7 @@ def _of_evaluation(evaluated: Evaluated) -> Accuracy:
 def _of_export(manifest: Manifest) -> Accuracy | None:
     """What ``mvit2-export --eval`` left in the manifest: every quantised artifact with the float32 one behind it."""
     rows: dict[str, AccuracyRow] = {}
-    floats = {a.engine: a for a in manifest.artifacts if a.precision == "float32"}
+    floats = {a.engine: a for a in reversed(manifest.artifacts) if a.precision == "float32"}  # the first of each
     for artifact in manifest.artifacts:
         fidelity = artifact.quantisation.fidelity if artifact.quantisation else None
         if fidelity is None or fidelity.accuracy is None or fidelity.float_accuracy is None:

@@ -79,9 +79,11 @@ def export_again(manifest: Manifest) -> tuple[str, ...]:
     known = {"bundled": "demo", "seeded initialisation, never trained": "untrained"}
     origin = manifest.weights.origin
     weights = origin if hub_id(manifest) else known.get(origin, "CHECKPOINT")
-    engines = {a.engine for a in manifest.artifacts}
+    formats = list(dict.fromkeys(a.file.path.rpartition(".")[2] for a in manifest.artifacts))
     parts = [f"mvit2-export --variant {shlex.quote(manifest.variant)} --weights {weights}"]
-    parts.append(f"--format {'all' if len(engines) > 1 else 'tflite' if 'litert' in engines else 'onnx'}")
+    if {"onnx", "tflite"} <= set(formats):
+        formats = ["all", *(["ort"] if "ort" in formats else [])]
+    parts.append(" ".join(f"--format {format}" for format in formats))
     if re.search(r"-\d+(x\d+)?px", manifest.name):
         parts.append("--image-size {}x{}".format(*manifest.preprocess.image_size))
     parts += ["--io tensor"] if manifest.io == "tensor" else []
@@ -108,9 +110,9 @@ def highlights(report: Report) -> list[Highlight]:
     differences = [a.parity for a in manifest.artifacts if a.parity is not None and a.precision == "float32"]
     found = []
     if differences:
-        worst = max(differences, key=lambda d: d.max_log_probability)
+        worst = max(differences, key=lambda d: d.max_relative)
         note = f"largest error of a log-probability, float32; accepted {worst.tolerance:.0e}"
-        found.append(Highlight(f"{worst.max_log_probability:.1e}", "off torch by", note))
+        found.append(Highlight(f"{worst.max_relative:.1e}", "off torch by", note))
     chosen = min((a for a in manifest.artifacts if a.quantisation), key=lambda a: a.file.bytes, default=None)
     shown = chosen or manifest.artifacts[0]
     ratio = by_float32(manifest, shown)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mvit2.errors import UsageError, did_you_mean
-from mvit2.manifest import DEFAULT_SAMPLES, DEFAULT_SEED, IO, Precision
+from mvit2.manifest import DEFAULT_SAMPLES, DEFAULT_SEED, IO, OutputKind, Precision
 from mvit2.variant import find_variant
 
 __all__ = [
@@ -17,12 +17,15 @@ __all__ = [
     "parse_formats",
     "parse_image_size",
     "parse_io",
+    "parse_output_kind",
     "parse_quantize",
 ]
 
-Format = Literal["onnx", "tflite"]
-FORMATS: tuple[Format, ...] = ("onnx", "tflite")
+Format = Literal["onnx", "tflite", "ort"]
+FORMATS: tuple[Format, ...] = ("onnx", "tflite", "ort")
+ALL: tuple[Format, ...] = ("onnx", "tflite")  # an .ort is the ONNX model once more
 IOS: tuple[IO, ...] = ("image", "tensor")
+OUTPUT_KINDS: tuple[OutputKind, ...] = ("scores", "mask")
 QUANTIZE: tuple[Precision, ...] = ("float16", "dynamic", "int8", "full-int8")
 _FOR_ONNX: tuple[Precision, ...] = ("int8",)
 OPSETS = range(13, 21)
@@ -40,6 +43,8 @@ class ExportRequest:
         output: the folder in which the bundle's folder is made.
         image_size: (height, width) in pixels; None is the checkpoint's own.
         io: "image" = uint8 RGB in, probabilities out; "tensor" = the bare network.
+        task: "classify" or "segment"; None is what the checkpoint is for.
+        output_kind: of a segmentation network: "scores" = logits at its own resolution, "mask" = each pixel's class.
         labels: a text file with one class name a line, for checkpoints that name none.
         quantize: beside float32; None is int8 for TFLite and nothing for ONNX.
         calibration: a folder of pictures; None takes crops of the bundled photographs.
@@ -54,12 +59,14 @@ class ExportRequest:
 
     weights: str = "auto"
     variant: str | None = None
-    formats: tuple[Format, ...] = FORMATS
+    formats: tuple[Format, ...] = ALL
     output: Path = Path()
     overwrite: bool = False
     image_size: tuple[int, int] | None = None
     opset: int = DEFAULT_OPSET
     io: IO = "image"
+    task: str | None = None
+    output_kind: OutputKind = "scores"
     dynamic_batch: bool = False
     labels: Path | None = None
     quantize: tuple[Precision, ...] | None = None
@@ -108,6 +115,12 @@ class ExportRequest:
             return ("int8",) if format == "tflite" else ()
         return tuple(q for q in self.quantize if format == "tflite" or q in _FOR_ONNX)
 
+    @property
+    def converted(self) -> tuple[Format, ...]:
+        """The formats that torch's network is converted to; an .ort is made of the ONNX model."""
+        wanted = {"onnx" if format == "ort" else format for format in self.formats}
+        return tuple(f for f in FORMATS if f in wanted)
+
     @staticmethod
     def check_edge(edge: int) -> None:
         """Raises UsageError unless the encoder halves ``edge`` five times without a remainder."""
@@ -121,7 +134,8 @@ class ExportRequest:
     @property
     def tensor_names(self) -> tuple[str, str]:
         """Of the models' input and output."""
-        return ("image", "scores") if self.io == "image" else ("pixel_values", "logits")
+        entry, scores = ("image", "scores") if self.io == "image" else ("pixel_values", "logits")
+        return entry, scores if self.output_kind == "scores" else self.output_kind
 
 
 def parse_formats(words: list[str]) -> tuple[Format, ...]:
@@ -130,7 +144,7 @@ def parse_formats(words: list[str]) -> tuple[Format, ...]:
         if word not in (*FORMATS, "all"):
             near = did_you_mean(word, (*FORMATS, "all"))
             raise UsageError(f"unknown --format {word!r}.{near} Choose {', '.join(FORMATS)} or all.")
-    return tuple(f for f in FORMATS if f in words or "all" in words)
+    return tuple(f for f in FORMATS if f in words or ("all" in words and f in ALL))
 
 
 def parse_quantize(words: list[str] | None) -> tuple[Precision, ...] | None:
@@ -167,3 +181,11 @@ def parse_io(word: str) -> IO:
         if word == io:
             return io
     raise UsageError(f"unknown --io {word!r}.{did_you_mean(word, IOS)} Choose {' or '.join(IOS)}.")
+
+
+def parse_output_kind(word: str) -> OutputKind:
+    """Raises UsageError with a suggestion."""
+    for kind in OUTPUT_KINDS:
+        if word == kind:
+            return kind
+    raise UsageError(f"unknown --output-kind {word!r}.{did_you_mean(word, OUTPUT_KINDS)} Choose scores or mask.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from mvit2.errors import BundleError
 
 from .anymodel import open_any, random_inputs
+from .backend import ENGINES
 
 __all__ = ["Alone", "measure_alone", "peak_bytes"]
 
@@ -59,7 +60,7 @@ def peak_bytes() -> int | None:
 
 
 def _measure(model: Path, threads: int) -> Alone:
-    if model.suffix == ".onnx":  # importing an engine is not loading a model
+    if ENGINES[model.suffix].engine == "onnxruntime":  # importing an engine is not loading a model
         import onnxruntime  # noqa: F401
     else:
         import ai_edge_litert.interpreter  # noqa: F401

@@ -36,7 +36,7 @@ class AnyModel:
 
 
 def open_any(model: Path, threads: int, profile_into: Path | None = None) -> AnyModel:
-    """Open a .onnx or .tflite file.
+    """Open a .onnx, .ort or .tflite file.
 
     Args:
         threads: of one inference.
@@ -48,7 +48,9 @@ def open_any(model: Path, threads: int, profile_into: Path | None = None) -> Any
     """
     if model.suffix not in ENGINES:
         raise UsageError(f"{model}: unknown kind of model file, accepted: {', '.join(ENGINES)}.")
-    return _open_onnx(model, threads, profile_into) if model.suffix == ".onnx" else _open_tflite(model, threads)
+    if ENGINES[model.suffix].engine == "litert":
+        return _open_tflite(model, threads)
+    return _open_onnx(model, threads, profile_into)
 
 
 def random_inputs(model: AnyModel, seed: int = 0) -> list[Array]:

@@ -110,6 +110,7 @@ class LiteRTBackend:
 
 ENGINES: Mapping[str, type[OnnxRuntimeBackend] | type[LiteRTBackend]] = {
     ".onnx": OnnxRuntimeBackend,
+    ".ort": OnnxRuntimeBackend,
     ".tflite": LiteRTBackend,
 }
 

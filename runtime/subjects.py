@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from mvit2.image import preprocess, to_pixel_values, top_k
 from mvit2.manifest import Engine, Manifest, read_labels, read_manifest, verified_path
 
 from .anymodel import AnyModel, open_any, random_inputs
+from .backend import ENGINES
 from .parity import log_softmax
 from .product import MACS, write_product
 
 __all__ = ["Pipeline", "Subject", "chosen", "find_subjects", "prepare", "usable", "with_products"]
 
 PHOTO = Path(mvit2.__file__).parent / "photos" / "coffee.jpg"
-_ENGINES: Mapping[str, Engine] = {".onnx": "onnxruntime", ".tflite": "litert"}
 Array = NDArray[Any]
 
 
@@ -60,7 +60,7 @@ class Subject:
 
     @property
     def engine(self) -> Engine:
-        return _ENGINES[self.file.suffix]
+        return ENGINES[self.file.suffix].engine
 
     @property
     def computes_in_int8(self) -> bool:
@@ -81,8 +81,8 @@ def find_subjects(
             near = did_you_mean(artifact, known)
             raise BundleError(f"no artifact {artifact!r}.{near} There are: {', '.join(known)}.")
     for file in against:
-        if file.suffix not in _ENGINES:
-            raise UsageError(f"--against {file}: unknown kind of model file, accepted: {', '.join(_ENGINES)}.")
+        if file.suffix not in ENGINES:
+            raise UsageError(f"--against {file}: unknown kind of model file, accepted: {', '.join(ENGINES)}.")
         if not file.is_file():
             raise BundleError(f"--against {file} does not exist or is no file; check the path.")
     chosen = [s for s in found if not artifacts or s.file.name in artifacts] + [Subject("", file) for file in against]
@@ -177,7 +177,7 @@ def chosen(wanted: str, subjects: Sequence[Subject]) -> Subject:
     for subject in subjects:
         if wanted in (subject.name, subject.file.name):
             return subject
-    if Path(wanted).suffix in _ENGINES and Path(wanted).is_file():
+    if Path(wanted).suffix in ENGINES and Path(wanted).is_file():
         return Subject(Path(wanted).name, Path(wanted))
     names = [subject.name for subject in subjects]
     raise BundleError(

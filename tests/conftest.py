@@ -78,6 +78,26 @@ def forge() -> ModuleType:
     return _module("forge")
 
 
+@pytest.fixture(scope="session")
+def segments() -> ModuleType:
+    return _module("segments")
+
+
+@pytest.fixture(scope="session")
+def wheels() -> ModuleType:
+    return _module("wheels")
+
+
+@pytest.fixture(scope="session")
+def sdist(wheels: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(wheels.build_sdist(tmp_path_factory.mktemp("tree")))
+
+
+@pytest.fixture(scope="session")
+def wheel(wheels: ModuleType, sdist: Path) -> Path:
+    return Path(wheels.build_wheel(sdist))
+
+
 @pytest.fixture
 def bundle(demo_bundle: Path, tmp_path: Path) -> Path:
     """A copy of the demo bundle, to damage."""

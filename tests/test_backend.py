@@ -176,7 +176,7 @@ def test_one_input_and_one_output(inputs: list[str], outputs: list[str], tmp_pat
 
 @pytest.mark.parametrize("name", ["model.pt", "model", "model.ONNX", "model.tflite.zip", ".onnx"])
 def test_an_unknown_suffix_is_refused(name: str, tmp_path: Path) -> None:
-    assert "unknown kind of model file, accepted: .onnx, .tflite" in _refusal(tmp_path / name, kind=UsageError)
+    assert "unknown kind of model file, accepted: .onnx, .ort, .tflite" in _refusal(tmp_path / name, kind=UsageError)
 
 
 @pytest.mark.parametrize("threads", [0, -1, 129, 2**31, 10**20])

@@ -262,7 +262,11 @@ ERRORS = [
         ["no artifact 'model_flaot16.tflite'. Did you mean 'model_float16"],
     ),
     ("bench {b} --against {w}/none.onnx", 1, ["none.onnx does not exist or is no file; check the path."]),
-    ("bench {b} --against {w}/words.txt", 2, ["words.txt: unknown kind of model file, accepted: .onnx, .tflite."]),
+    (
+        "bench {b} --against {w}/words.txt",
+        2,
+        ["words.txt: unknown kind of model file, accepted: .onnx, .ort, .tflite."],
+    ),
     ("bench {b} --against {w}/broken.onnx", 1, ["broken.onnx: ONNX Runtime cannot open it"]),
     ("bench {b} --against {w}/broken.tflite", 1, ["broken.tflite: LiteRT cannot open it"]),
     ("bench {b} --against {w}/words.onnx", 1, ["words.onnx: input 'a' is string, accepted: floats"]),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mvit2.accelerator import Accelerator
 from mvit2.blocks import Block
 from mvit2.errors import BundleError
 from mvit2.manifest import (
@@ -38,12 +39,13 @@ from mvit2.manifest import (
 from mvit2.preprocess_spec import PreprocessSpec
 
 DIFFERENCE = Difference("stage \u2192 ü", 8, 1e-6, 1.25e-5, 0.875, 1e-4, finite=False)
-GRAPH = GraphFacts({"CONV_2D": 20, "CAST": 1}, 4, 3, ("FlexErf", "Other"), 2, ("CAST", "CUMSUM"))
+NNAPI = Accelerator("NNAPI", 21, 20, 2, ("ai.onnx:Cast",), "maybe")
+GRAPH = GraphFacts({"CONV_2D": 20, "CAST": 1}, 4, 3, ("FlexErf", "Other"), 2, ("CAST", "CUMSUM"), (NNAPI,))
 FIDELITY = Fidelity("evaluation pictures", 50, 0.96, 21.5, 0.125, Accuracy(50, 40, 48), Accuracy(50, 39, 49))
 FULL = Manifest(  # no field has its default, so that a field that is dropped or replaced by its default shows
     schema_version=SCHEMA_VERSION,
     name="mobilevitv2-1.75-x",
-    task="image-classification",
+    task="semantic-segmentation",
     variant="1.75",
     io="tensor",
     weights=WeightsIdentity("x", "owner/x@0123", "timm", "ab" * 32),
@@ -75,6 +77,8 @@ FULL = Manifest(  # no field has its default, so that a field that is dropped or
     blocks=(Block("conv_stem", "3x3 convolution", (112, 80, 56), 1624, 13547520),),
     calibration=Calibration("folder", 3, ("aa" * 32, "bb" * 32), 1),
     tools={"torch": "2.13.0", "numpy": "2.4.6"},
+    output_kind="mask",
+    colors=("#000000", "#80ff00", "#0000ff"),
 )
 
 
@@ -133,7 +137,7 @@ def test_the_exported_manifest_lists_every_file_with_its_hash(demo_bundle: Path)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_figure_that_is_no_number_is_not_written(bad: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_manifest(tmp_path, replace(FULL, parity=(replace(DIFFERENCE, max_probability=bad),)))
+        write_manifest(tmp_path, replace(FULL, parity=(replace(DIFFERENCE, max_absolute=bad),)))
     assert not (tmp_path / MANIFEST).exists()
 
 

@@ -20,7 +20,14 @@ import mvit2
 Python = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"mvit2": "mvit2", "export": "mvit2/export", "quantize": "mvit2/quantize", "runtime": "mvit2/runtime"}
-DATA = ("mvit2/py.typed", "mvit2/photos/*", "mvit2/checkpoints/*/*", "export/templates/*", "runtime/sources/*/*")
+DATA = (
+    "mvit2/py.typed",
+    "mvit2/photos/*",
+    "mvit2/checkpoints/*/*",
+    "export/templates/*",
+    "export/apps/*/*",
+    "runtime/sources/*/*",
+)
 BASE = ("numpy", "numpy.libs", "PIL", "pillow.libs")  # what an installation without extras has
 CLI = ("typer", "rich", "pygments", "markdown_it", "mdurl", "shellingham", "click", "annotated_doc")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -25,6 +25,8 @@ def refused(message: str) -> Any:
         (["all"], ("onnx", "tflite")),
         (["tflite", "onnx"], ("onnx", "tflite")),
         (["onnx", "onnx"], ("onnx",)),
+        (["ort"], ("ort",)),
+        (["ort", "all"], ("onnx", "tflite", "ort")),
         (["tflite", "all"], ("onnx", "tflite")),
     ],
 )
@@ -37,7 +39,7 @@ def test_formats(words: list[str], expected: tuple[str, ...]) -> None:
     [("tflte", " Did you mean 'tflite'?"), ("ONNX", " Did you mean 'onnx'?"), ("xyz", ""), ("", "")],
 )
 def test_formats_refuse(word: str, hint: str) -> None:
-    with refused(rf"unknown --format '{word}'\.{hint.replace('?', '[?]')} Choose onnx, tflite or all\."):
+    with refused(rf"unknown --format '{word}'\.{hint.replace('?', '[?]')} Choose onnx, tflite, ort or all\."):
         parse_formats(["onnx", word])
 
 
