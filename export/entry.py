@@ -10,7 +10,7 @@ import typer
 from mvit2.errors import CheckFailed, Mvit2Error
 from mvit2.manifest import Difference
 
-from . import cli_audit, cli_bench, cli_evaluate, cli_report  # noqa: F401  they register their commands
+from . import cli_audit, cli_bench, cli_bundle, cli_evaluate, cli_predict, cli_report, cli_serve  # noqa: F401  they register their commands
 from .cli import app, export_app
 from .console import screen
 from .interrupt import Interrupted, install

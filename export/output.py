@@ -1,39 +1,57 @@
-"""All or nothing: a bundle is built in a hidden folder beside its place and renamed when it is complete."""
+"""All or nothing: what is written is built in a hidden folder beside its place and renamed when it is complete."""
 
 from __future__ import annotations
 
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mvit2.errors import OutputError
 from mvit2.manifest import MANIFEST
 
-__all__ = ["check_target", "under_construction"]
+__all__ = ["check_files", "check_target", "files_under_construction", "under_construction"]
 
 
-def check_target(target: Path, overwrite: bool) -> None:
-    """Refuse early, before minutes of work. Raises OutputError."""
-    parent = target.parent
-    for ancestor in (parent, *parent.parents):
-        if ancestor.exists() and not ancestor.is_dir():
-            raise OutputError(f"--output {parent}: {ancestor} is a file; name a folder.")
+def check_target(target: Path, overwrite: bool, proof: str = MANIFEST) -> None:
+    """Refuse early, before minutes of work. Only what holds the file ``proof`` is replaced. Raises OutputError."""
+    _check_ancestors(target.parent)
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise OutputError(f"{target} is a file or a link; remove it or choose another --output.")
     if target.exists():
         if not overwrite:
             raise OutputError(f"{target} exists already; replace it with --overwrite, or choose another --output.")
-        if any(target.iterdir()) and not (target / MANIFEST).is_file():
-            raise OutputError(f"{target} is no bundle (no {MANIFEST}), so --overwrite leaves it alone: remove it.")
+        if any(target.iterdir()) and not (target / proof).is_file():
+            raise OutputError(f"{target} is no bundle (no {proof}), so --overwrite leaves it alone: remove it.")
+    _check_writable(target.parent)
+
+
+def check_files(folder: Path, names: Iterable[str], overwrite: bool) -> None:
+    """As check_target, for files that are to be made in ``folder``."""
+    _check_ancestors(folder)
+    for target in (folder / name for name in names):
+        if target.is_dir():
+            raise OutputError(f"{target} is a folder; remove it or choose another --output.")
+        if target.exists() and not overwrite:
+            raise OutputError(f"{target} exists already; replace it with --overwrite, or choose another --output.")
+    _check_writable(folder)
+
+
+def _check_ancestors(folder: Path) -> None:
+    for ancestor in (folder, *folder.parents):
+        if ancestor.exists() and not ancestor.is_dir():
+            raise OutputError(f"--output {folder}: {ancestor} is a file; name a folder.")
+
+
+def _check_writable(folder: Path) -> None:
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OutputError(f"--output {parent} cannot be written ({error.strerror}); choose another folder.") from None
+        raise OutputError(f"--output {folder} cannot be written ({error.strerror}); choose another folder.") from None
 
 
 @contextmanager
@@ -54,6 +72,25 @@ def under_construction(target: Path) -> Iterator[Path]:
         where = error.filename or f"{target}, or temporary files in {tempfile.gettempdir()},"
         reason = error.strerror or error
         raise OutputError(f"writing {where} failed: {reason}. {target} is as it was before.") from None
+
+
+@contextmanager
+def files_under_construction(folder: Path) -> Iterator[Path]:
+    """A hidden folder whose files move into ``folder``, over those of the same name, when the block ends well.
+
+    Raises OutputError when the disk is full or refuses.
+    """
+    building = _hidden(folder / "files")
+    try:
+        try:
+            building.mkdir()
+            yield building
+            for file in sorted(building.iterdir()):
+                file.replace(folder / file.name)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"writing {error.filename or folder} failed: {error.strerror or error}.") from None
 
 
 def _swap(building: Path, target: Path) -> None:

@@ -77,6 +77,8 @@ CONDUCTOR = {  # these see every stage
         "sensitivity",
         "audit",
         "cli",
+        "app_folder",
+        "app_templates",
         "cli_audit",
         "cli_bench",
         "cli_evaluate",
@@ -125,7 +127,7 @@ def test_relative_inside_a_folder_absolute_across() -> None:
 
 AT_MODULE_LEVEL = {
     "torch": {
-        *("mvit2/model.py", "mvit2/initialise.py", "mvit2/weights.py"),
+        *("mvit2/model.py", "mvit2/segmentation.py", "mvit2/initialise.py", "mvit2/weights.py"),
         *("export/fold.py", "export/network.py", "export/to_onnx.py"),
         *("quantize/simulate.py", "quantize/ranges.py", "quantize/bias.py", "quantize/search.py"),
     },

@@ -273,7 +273,7 @@ def test_a_converter_that_loses_weights_is_noticed(tmp_path: Path) -> None:
     answer = json.loads(done.stdout)
     assert error == f"error: {answer['error']}"
     assert [difference["stage"] for difference in answer["differences"]] == [stage for stage, _ in rows]
-    assert answer["differences"][-1]["max_log_probability"] > 100 * answer["differences"][-1]["tolerance"]
+    assert answer["differences"][-1]["max_relative"] > 100 * answer["differences"][-1]["tolerance"]
     assert list((tmp_path / "out").iterdir()) == []
 
 
