@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from mvit2.errors import CheckFailed, MissingEngineError, Mvit2Error, UsageError
+from mvit2.errors import CheckFailed, Mvit2Error
 from mvit2.manifest import DEFAULT_SAMPLES, DEFAULT_SEED
 
 from .console import human_bytes, screen
 from .options import (
-    ArtifactFile,
     Bundle,
     Calibration,
     DynamicBatch,
     Evaluation,
     Force,
     Formats,
-    Images,
     ImageSize,
     Io,
     Json,
@@ -34,13 +30,14 @@ from .options import (
     Opset,
     Opt,
     Output,
+    OutputKind,
     Overwrite,
     Quantize,
     Quiet,
     Samples,
     Seed,
+    Task,
     Threads,
-    TopK,
     Variant,
     Version,
     Weights,
@@ -64,11 +61,13 @@ def _root(version: Version = False) -> None:
 def export(
     variant: Variant = None,
     weights: Weights = "auto",
+    task: Task = None,
     format: Formats = None,
     output: Output = Path(),
     overwrite: Overwrite = False,
     image_size: ImageSize = None,
     io: Io = "image",
+    output_kind: OutputKind = "scores",
     opset: Opset = DEFAULT_OPSET,
     dynamic_batch: DynamicBatch = False,
     labels: Labels = None,
@@ -87,7 +86,14 @@ def export(
     version: Version = False,
 ) -> None:
     screen.configure(quiet, json)
-    from .request import ExportRequest, parse_formats, parse_image_size, parse_io, parse_quantize
+    from .request import (
+        ExportRequest,
+        parse_formats,
+        parse_image_size,
+        parse_io,
+        parse_output_kind,
+        parse_quantize,
+    )
 
     request = ExportRequest(
         weights=weights,
@@ -98,6 +104,8 @@ def export(
         image_size=parse_image_size(image_size),
         opset=opset,
         io=parse_io(io),
+        task=task,
+        output_kind=parse_output_kind(output_kind),
         dynamic_batch=dynamic_batch,
         labels=labels,
         quantize=parse_quantize(quantize),
@@ -125,43 +133,6 @@ def export(
         screen.result(f"remember: {warning}")
     screen.result(f"next: mvit2 predict {bundle} PHOTO.jpg   or   mvit2 check {bundle}")
     screen.json({"bundle": str(result.bundle), "warnings": screen.warnings, "manifest": asdict(manifest)})
-
-
-@app.command(help="Classify pictures with a bundle, on every artifact whose engine is installed.")
-def predict(
-    bundle: Bundle,
-    images: Images,
-    top_k: TopK = 5,
-    artifact: ArtifactFile = None,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
-    screen.configure(quiet, json)
-    if top_k < 1:
-        raise UsageError(f"--top-k is {top_k}, accepted: 1 or more.")
-    from mvit2.manifest import read_manifest
-    from mvit2.runtime import open_bundle
-
-    names = [artifact] if artifact else [a.file.path for a in read_manifest(bundle).artifacts]
-    found: dict[str, Any] = {}
-    for name in names:
-        with _engine_may_be_missing(name, only=len(names) == 1):
-            classifier = open_bundle(bundle, name, threads=threads)
-            found[name] = classifier.predict(images, top_k=top_k)
-    if not found:
-        raise Mvit2Error("no artifact could run here; install an engine: pip install 'mvit2[ort]' or 'mvit2[litert]'.")
-    for i, image in enumerate(images):
-        scores = {name: {p.index: f"{p.score:.4f}" for p in results[i]} for name, results in found.items()}
-        labels = {p.index: p.label for results in found.values() for p in results[i]}
-        rows = [(label, *(column.get(index, "-") for column in scores.values())) for index, label in labels.items()]
-        screen.table(str(image), ("label", *scores), rows)
-    screen.json(
-        {
-            name: {str(image): [asdict(p) for p in result] for image, result in zip(images, results, strict=True)}
-            for name, results in found.items()
-        }
-    )
 
 
 @app.command(
@@ -264,17 +235,6 @@ def info(
         screen.table(title, columns, rows)
     screen.json(content)
     screen.result(f"next: mvit2 check {path}" if path.is_dir() else "next: mvit2 info BUNDLE")
-
-
-@contextmanager
-def _engine_may_be_missing(artifact: str, only: bool) -> Iterator[None]:
-    """Turn a missing engine into a warning, unless it was the only artifact asked for."""
-    try:
-        yield
-    except MissingEngineError as error:
-        if only:
-            raise
-        screen.warn(f"{artifact} was left out: {error}")
 
 
 def _shown(path: Path) -> Path:

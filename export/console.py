@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from mvit2.manifest import Artifact, Difference, Manifest, Quantisation
+from mvit2.measured import MEASURES, Measure
+from mvit2.tasks import CLASSIFY
 
 from .interrupt import raise_if_swallowed
 
@@ -89,12 +91,17 @@ class Screen:
 
     def differences(self, differences: Iterable[Difference], *, failed: bool = False) -> None:
         """The parity table; where it is the reason of a failure it goes to stderr, and is never suppressed."""
-        columns = ("stage", "max |Δ p|", "max |Δ log p|", "accepted", "same top-1", "")
-        table = _table("compared with the torch model", columns, (_difference_row(d) for d in differences))
-        if failed:
-            self.err.print(table)
-        elif not self.quiet and not self.as_json:
-            self.out.print(table)
+        by_measure: dict[Measure, list[Difference]] = {}
+        for difference in differences:
+            by_measure.setdefault(difference.measure, []).append(difference)
+        for measure, some in by_measure.items():
+            absolute, relative, agreement = MEASURES[measure]
+            columns = ("stage", absolute, relative, "accepted", agreement, "")
+            table = _table("compared with the torch model", columns, map(_difference_row, some))
+            if failed:
+                self.err.print(table)
+            elif not self.quiet and not self.as_json:
+                self.out.print(table)
 
     def fidelity(self, manifest: Manifest) -> None:
         """What quantisation cost, and on which pictures that was measured."""
@@ -103,7 +110,7 @@ class Screen:
             fidelity = next(a.quantisation for a in manifest.artifacts if a.quantisation is not None).fidelity
             columns = (
                 "artifact",
-                "same top-1",
+                "same top-1" if manifest.task == CLASSIFY.manifest else "same class",
                 "SNR",
                 "max |Δ p|",
                 "top-1 / float32 (95 %)",
@@ -142,8 +149,8 @@ def _difference_row(d: Difference) -> tuple[str, ...]:
     verdict = "ok" if d.passed else "FAILED"
     return (
         d.stage,
-        f"{d.max_probability:.1e}",
-        f"{d.max_log_probability:.1e}",
+        f"{d.max_absolute:.1e}",
+        f"{d.max_relative:.1e}",
         f"{d.tolerance:.0e}",
         f"{d.top1_agreement:.0%}",
         verdict,

@@ -14,6 +14,7 @@ __all__ = [
     "ArtifactFile",
     "Artifacts",
     "Bundle",
+    "BundleIfAny",
     "Calibration",
     "DynamicBatch",
     "Evaluation",
@@ -101,6 +102,7 @@ Labels = Annotated[Path | None, Opt(metavar="FILE", help="Text file with one cla
 NoReport = Annotated[bool, Opt("--no-report", help="Leave out report.html and the model card.")]
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]
+BundleIfAny = Annotated[Path | None, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, WebP or BMP.")]
 ArtifactFile = Annotated[str | None, Opt("--artifact", metavar="FILE", help="One model file: model_float16.tflite")]
 

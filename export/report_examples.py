@@ -16,7 +16,7 @@ from mvit2.dataset import find_images
 from mvit2.errors import MissingEngineError
 from mvit2.image import top_k
 from mvit2.manifest import Manifest
-from mvit2.runtime.classifier import open_artifact, scores_of
+from mvit2.runtime.artifact import open_artifact, scores_of
 
 from .inputs import PHOTOS
 

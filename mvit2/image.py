@@ -16,6 +16,7 @@ from PIL import Image
 
 from .decode import MAX_PIXELS, ImageSource, describe, load_image
 from .errors import CheckFailed, ImageError, UsageError
+from .placement import Placement
 from .preprocess_spec import ChannelOrder, Layout, PreprocessSpec, Resample
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Resample",
     "load_image",
     "preprocess",
+    "preprocess_placed",
     "to_pixel_values",
     "top_k",
 ]
@@ -45,11 +47,7 @@ class Prediction:
 
 
 def preprocess(source: ImageSource, spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
-    """Turn a picture into the network's input.
-
-    The sizes follow transformers' image_transforms.py: a resize truncates the long edge to
-    ``int(shortest * long / short)`` (get_resize_output_image_size); a crop begins at the offset rounded down,
-    with zeros outside the picture (center_crop).
+    """Turn a picture into the network's input: ``Placement`` says sizes and crop; outside the picture are zeros.
 
     Returns:
         uint8 ``[height, width, 3]``, C-contiguous, always RGB. Channel order and scale are not applied: that
@@ -58,17 +56,21 @@ def preprocess(source: ImageSource, spec: PreprocessSpec) -> npt.NDArray[np.uint
     Raises:
         ImageError: the picture cannot be read, or is so long and thin that its resize exceeds ``MAX_PIXELS``.
     """
+    return preprocess_placed(source, spec)[0]
+
+
+def preprocess_placed(source: ImageSource, spec: PreprocessSpec) -> tuple[npt.NDArray[np.uint8], Placement]:
+    """As ``preprocess``, and where on the upright picture these pixels lie."""
     image = load_image(source)
-    size = _resized(image.size, spec)
-    if size[0] * size[1] > MAX_PIXELS:
+    placement = Placement.of(image.size, spec)
+    width, height = placement.resized
+    if width * height > MAX_PIXELS:
         raise ImageError(
             f"{describe(source)} is too long and thin ({image.width}x{image.height} would be resized to "
-            f"{size[0]}x{size[1]}); accepted: at most {MAX_PIXELS} pixels after the resize; crop it first"
+            f"{width}x{height}); accepted: at most {MAX_PIXELS} pixels after the resize; crop it first"
         )
-    image = _resize(image, size, _FILTERS[spec.resample])
-    height, width = spec.image_size
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return np.array(image.crop((left, top, left + width, top + height)))
+    image = _resize(image, placement.resized, _FILTERS[spec.resample])
+    return np.array(image.crop(placement.crop)), placement
 
 
 def _resize(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
@@ -81,17 +83,6 @@ def _resize(image: Image.Image, size: tuple[int, int], resample: Image.Resamplin
     rows_first = fewer_rows > 0 and fewer_rows > 2 * fewer_columns
     halfway = (image.width, size[1]) if rows_first else (size[0], image.height)
     return image.resize(halfway, resample).resize(size, resample)
-
-
-def _resized(size: tuple[int, int], spec: PreprocessSpec) -> tuple[int, int]:
-    """(width, height) after the resize, as Pillow orders them."""
-    if spec.resize_exact is not None:
-        return spec.resize_exact[1], spec.resize_exact[0]
-    if spec.resize_shortest is None:
-        return size
-    width, height = size
-    long_edge = int(spec.resize_shortest * max(size) / min(size))
-    return (spec.resize_shortest, long_edge) if width <= height else (long_edge, spec.resize_shortest)
 
 
 def to_pixel_values(pixels: npt.NDArray[np.uint8], spec: PreprocessSpec) -> npt.NDArray[np.float32]:

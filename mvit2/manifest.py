@@ -17,8 +17,11 @@ from typing import Literal
 from .accelerator import Accelerator
 from .blocks import Block
 from .errors import BundleError, UsageError
+from .measured import Accuracy, Calibration, Difference, Fidelity, Quantisation
+from .palette import COLOR
 from .preprocess_spec import PreprocessSpec
 from .strict import decode
+from .tasks import SEGMENT, TaskName
 
 __all__ = [
     "DEFAULT_SAMPLES",
@@ -26,6 +29,7 @@ __all__ = [
     "IO",
     "LABELS",
     "MANIFEST",
+    "MAX_MASK_CLASSES",
     "SCHEMA_VERSION",
     "Accuracy",
     "Artifact",
@@ -36,8 +40,10 @@ __all__ = [
     "FileRecord",
     "GraphFacts",
     "Manifest",
+    "OutputKind",
     "Precision",
     "Quantisation",
+    "TaskName",
     "TensorFacts",
     "WeightsIdentity",
     "read_labels",
@@ -52,8 +58,11 @@ MANIFEST, LABELS = "manifest.json", "labels.txt"
 SCHEMA_VERSION = 3
 _MAX_BYTES = 8 << 20
 _MAX_PATH = 200
+DEFAULT_SAMPLES, DEFAULT_SEED = 256, 0  # of the pictures to calibrate on: how many, and which
+MAX_MASK_CLASSES = 256  # a mask's pixel is one byte
 _FILE_NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*")
 IO = Literal["image", "tensor"]
+OutputKind = Literal["scores", "mask"]
 Engine = Literal["onnxruntime", "litert"]
 Precision = Literal["float32", "float16", "dynamic", "int8", "full-int8"]
 _SUFFIXES: Mapping[Engine, tuple[str, ...]] = {"onnxruntime": (".onnx", ".ort"), "litert": (".tflite",)}
@@ -94,72 +103,6 @@ class GraphFacts:
     xnnpack_partitions: int | None = None
     not_delegated: tuple[str, ...] | None = None  # operators that XNNPACK leaves to LiteRT's own kernels
     accelerators: tuple[Accelerator, ...] = ()  # what they would take of an ONNX graph; none for others
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One stage of the chain compared with the torch model over all parity inputs."""
-
-    stage: str
-    inputs: int  # how many images were compared
-    max_probability: float  # max |difference| of probabilities
-    max_log_probability: float  # max |difference| of log-probabilities
-    top1_agreement: float  # share of images with the same first class
-    tolerance: float  # accepted max_log_probability
-    finite: bool = True  # no NaN or Inf anywhere
-
-    @property
-    def passed(self) -> bool:
-        near = self.max_probability <= self.tolerance and self.max_log_probability <= self.tolerance
-        return self.finite and near and self.top1_agreement == 1.0
-
-
-DEFAULT_SAMPLES, DEFAULT_SEED = 256, 0  # of the pictures to calibrate on: how many, and which
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The pictures that int8 ranges were learned on: sha256 of each file, and how many of them were held out."""
-
-    source: Literal["folder", "bundled photographs"]
-    seed: int
-    sha256: tuple[str, ...]
-    held_out: int
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Right answers among ``images`` labelled pictures."""
-
-    images: int
-    top1: int
-    top5: int
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """A quantised artifact compared with the float32 one on pictures that it was not calibrated on.
-
-    Logits are compared as log-probabilities less their mean, which is what is left of them in any artifact.
-    """
-
-    source: Literal["held-out calibration pictures", "evaluation pictures"]
-    images: int
-    agreement: float  # share of pictures with the same first class
-    snr_db: float  # 10 log10(power of the float logits / power of the difference)
-    max_error: float  # max |difference| of probabilities
-    float_accuracy: Accuracy | None = None  # of the float32 artifact, where the pictures have labels
-    accuracy: Accuracy | None = None
-
-
-@dataclass(frozen=True)
-class Quantisation:
-    """How an artifact was quantised, and how near it is to float32."""
-
-    method: str  # how the activations' ranges were found; "none" where there are none
-    float_blocks: tuple[str, ...]  # blocks of the network that stayed float
-    candidates: Mapping[str, float]  # method -> logit SNR in dB on the held-out pictures, simulated
-    fidelity: Fidelity
 
 
 @dataclass(frozen=True)
@@ -204,11 +147,14 @@ class Manifest:
     """Everything a runtime needs to know about a bundle.
 
     ``io``: "image" = uint8 RGB [1, H, W, 3] -> softmax scores; "tensor" = float32 NCHW -> logits.
+    ``output_kind`` of a segmentation network: "scores" = float32 [1, h, w, classes], logits at its own resolution;
+    "mask" = uint8 [1, H, W], the class of every pixel of the input. ``colors`` are "#rrggbb", one for each of its
+    classes. Of a classifier: "scores", none.
     """
 
     schema_version: int
     name: str
-    task: Literal["image-classification"]
+    task: TaskName
     variant: str
     io: IO
     weights: WeightsIdentity
@@ -220,10 +166,22 @@ class Manifest:
     blocks: tuple[Block, ...]  # of the network, in order
     calibration: Calibration | None = None
     tools: Mapping[str, str] = field(default_factory=dict)  # library -> version that made this bundle
+    output_kind: OutputKind = "scores"
+    colors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.artifacts:
             raise BundleError("the manifest lists no model file")
+        segments, masks = self.task == SEGMENT.manifest, self.output_kind == "mask"
+        if masks and not (segments and self.classes <= MAX_MASK_CLASSES):
+            accepted = f"{SEGMENT.manifest} with at most {MAX_MASK_CLASSES}"
+            raise BundleError(f"the manifest has masks of {self.classes} classes for {self.task}, accepted: {accepted}")
+        if len(self.colors) != (self.classes if segments else 0):
+            accepted = f"{self.classes}, one for each class" if segments else "none, classifiers have no use for them"
+            raise BundleError(f"the manifest has {len(self.colors)} colors, accepted: {accepted}")
+        odd = next((color for color in self.colors if not COLOR.fullmatch(color)), None)
+        if odd is not None:
+            raise BundleError(f"the manifest has the color {odd[:20]!r}, accepted: like '#80ff00'")
 
 
 def sha256_of(path: Path) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from .errors import UsageError, did_you_mean
+from .errors import BundleError, UsageError, did_you_mean
 from .variant import ModelConfig
 
 if TYPE_CHECKING:
     from .model import Network
 
-__all__ = ["CLASSIFY", "SEGMENT", "TASKS", "Task", "find_task", "task_of"]
+__all__ = ["CLASSIFY", "SEGMENT", "TASKS", "Task", "TaskName", "find_task", "require_task", "task_of"]
+
+TaskName = Literal["image-classification", "semantic-segmentation"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Task:
     """
 
     name: str
-    manifest: str
+    manifest: TaskName
     network: str
     labelled: str
     last_layer: str
@@ -91,3 +93,13 @@ def task_of(tensors: Iterable[str]) -> Task | None:
     """The task whose head is among the names of these tensors (Hugging Face naming); None for a bare backbone."""
     heads = {name.split(".")[0] for name in tensors}
     return next((task for task in TASKS.values() if task.head in heads), None)
+
+
+def require_task(wanted: Task, found: str, bundle: object) -> None:
+    """Raises BundleError where ``found``, the task that a bundle's manifest names, is not the one that is needed."""
+    if found != wanted.manifest:
+        held = next(task.network for task in TASKS.values() if task.manifest == found)
+        raise BundleError(
+            f"{bundle} holds {held}, accepted here: {wanted.network}; mvit2 predict and mvit2.runtime.open_bundle "
+            "take either."
+        )

@@ -2,7 +2,19 @@
 
 from mvit2.image import Prediction
 
+from .bundle import open_bundle
 from .check import BundleReport, check_bundle
-from .classifier import Classifier, open_bundle
+from .classifier import Classifier
+from .segmentation import Area, Segmentation
+from .segmenter import Segmenter
 
-__all__ = ["BundleReport", "Classifier", "Prediction", "check_bundle", "open_bundle"]
+__all__ = [
+    "Area",
+    "BundleReport",
+    "Classifier",
+    "Prediction",
+    "Segmentation",
+    "Segmenter",
+    "check_bundle",
+    "open_bundle",
+]

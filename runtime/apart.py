@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,17 @@ from mvit2.image import to_pixel_values
 from mvit2.manifest import IO
 from mvit2.preprocess_spec import PreprocessSpec
 
-from .parity import log_softmax
+from .outputs import PROBABILITIES, Output
 
 __all__ = ["scores_apart"]
 
 _TIMEOUT_SECONDS = 3600
 
 
-def scores_apart(model: Path, io: IO, spec: PreprocessSpec, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """As runtime.classifier.scores_of. Raises ConversionError when the process dies or the scores are no numbers."""
+def scores_apart(
+    model: Path, io: IO, spec: PreprocessSpec, pixels: NDArray[np.uint8], output: Output = PROBABILITIES
+) -> NDArray[Any]:
+    """As runtime.artifact.scores_of. Raises ConversionError when the process dies or the scores are no numbers."""
     with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
         inputs, outputs = Path(scratch) / "inputs.npy", Path(scratch) / "outputs.npy"
         np.save(inputs, pixels if io == "image" else to_pixel_values(pixels, spec))
@@ -35,10 +38,10 @@ def scores_apart(model: Path, io: IO, spec: PreprocessSpec, pixels: NDArray[np.u
             died = done.returncode < 0
             end = f"was killed by {signal.Signals(-done.returncode).name}" if died else f"exited {done.returncode}"
             raise ConversionError(f"running {model.name} failed: its process {end}: {lines[-1][:200]}")
-        scores: NDArray[np.float32] = np.load(outputs)
+        scores: NDArray[Any] = np.load(outputs)
     if not np.isfinite(scores).all():
-        raise ConversionError(f"{model.name} answers NaN or Inf; accepted: probabilities. The model is broken.")
-    return scores if io == "image" else np.exp(log_softmax(scores)).astype(np.float32)
+        raise ConversionError(f"{model.name} answers NaN or Inf; accepted: {output.name}. The model is broken.")
+    return scores if io == "image" else output.of_network(scores).astype(output.dtype)
 
 
 def _main(model: str, inputs: str, outputs: str) -> None:

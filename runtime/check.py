@@ -14,9 +14,9 @@ from mvit2.errors import MissingEngineError
 from mvit2.image import preprocess
 from mvit2.manifest import Difference, read_labels, read_manifest, verified_path
 
-from .classifier import open_artifact, scores_of
+from .artifact import open_artifact, scores_of
 from .golden import read_golden
-from .parity import TOLERANCES, compare
+from .outputs import output_of
 
 __all__ = ["BundleReport", "check_bundle"]
 
@@ -47,7 +47,7 @@ def check_bundle(path: str | Path, threads: int | None = None) -> BundleReport:
     """
     bundle = Path(path)
     manifest = read_manifest(bundle)
-    golden = read_golden(bundle, manifest)
+    golden, output = read_golden(bundle, manifest), output_of(manifest)
     read_labels(bundle, manifest)
     for file in manifest.files:
         verified_path(bundle, file)
@@ -64,7 +64,7 @@ def check_bundle(path: str | Path, threads: int | None = None) -> BundleReport:
         except MissingEngineError as error:
             skipped.append((artifact.file.path, str(error)))
             continue
-        scores = scores_of(backend, manifest.io, manifest.preprocess, golden.pixels)
-        tolerance = TOLERANCES[artifact.precision]  # ours, not what an untrusted file says
-        differences.append(compare(artifact.file.path, golden.scores[artifact.file.path], scores, tolerance))
+        scores = scores_of(backend, manifest.io, manifest.preprocess, golden.pixels, output)
+        tolerance = output.tolerances[artifact.precision]  # ours, not what an untrusted file says
+        differences.append(output.compare(artifact.file.path, golden.scores[artifact.file.path], scores, tolerance))
     return BundleReport(tuple(differences), tuple(other_pixels), tuple(skipped))

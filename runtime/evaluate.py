@@ -13,8 +13,9 @@ from typing import NamedTuple
 from mvit2.dataset import empty_classes, labelled_images
 from mvit2.errors import BundleError, ImageError, MissingEngineError, Mvit2Error, UsageError, did_you_mean
 from mvit2.manifest import MANIFEST, Artifact, Manifest, read_labels, read_manifest, sha256_of
+from mvit2.tasks import CLASSIFY, require_task
 
-from .classifier import open_artifact
+from .artifact import open_artifact
 from .figures import Evaluation, Subject, summarise
 from .noise import usable_cores
 from .progress import Header, Progress, Row
@@ -106,6 +107,7 @@ def plan(bundle: Path, source: Path, artifacts: Sequence[str] = (), synsets: Pat
         MissingEngineError: the engine of the only artifact is not installed; Mvit2Error: those of all.
     """
     manifest = read_manifest(bundle)
+    require_task(CLASSIFY, manifest.task, bundle)
     labels = read_labels(bundle, manifest)
     wanted = _wanted(bundle, manifest, artifacts)
     pictures, truth = zip(*labelled_images(source, labels, synsets), strict=True)

@@ -1,7 +1,7 @@
 """Golden vectors: what every model file of a bundle said of a few pictures, readable on a phone without Python.
 
 ``golden/golden.json`` lists the cases and the files; pictures are lossless PNG, pixels raw uint8, scores raw
-little-endian float32. ``mvit2 check`` and the tests inside apps use just these.
+little-endian float32, or uint8 where models return masks. ``mvit2 check`` and the tests inside apps use just these.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from mvit2.errors import BundleError, ImageError
-from mvit2.fidelity import SMALLEST_PROBABILITY
 from mvit2.image import load_image
 from mvit2.manifest import Artifact, FileRecord, Manifest, verified_path
 from mvit2.strict import decode
 
-from .parity import TOLERANCES
+from .outputs import PROBABILITIES, Output, output_of
 
 __all__ = ["GOLDEN", "Golden", "read_golden", "write_golden"]
 
@@ -36,7 +35,7 @@ class Golden:
     names: tuple[str, ...]
     pictures: tuple[NDArray[np.uint8] | None, ...]  # RGB [h, w, 3] of any size; None for made-up pixels
     pixels: NDArray[np.uint8]  # RGB [N, H, W, 3], after preprocessing
-    scores: Mapping[str, NDArray[np.float32]]  # model file -> probabilities [N, classes]
+    scores: Mapping[str, NDArray[Any]]  # model file -> what it returned, [N, ...]: see outputs.py
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,9 @@ class _Input:
 
 @dataclass(frozen=True)
 class _Output:
-    dtype: Literal["float32"]
-    shape: tuple[int]  # classes
-    floor: float  # a smaller probability counts as this one when logarithms are compared
+    dtype: Literal["float32", "uint8"]
+    shape: tuple[int, ...]  # probabilities: classes; logits: h, w, classes; mask: height, width
+    floor: float | None  # a smaller probability counts as this one when logarithms are compared; None for others
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class _Case:
 @dataclass(frozen=True)
 class _Scores:
     file: str
-    tolerance: float  # accepted max |difference of log-probabilities| on another CPU or engine
+    tolerance: float  # accepted max_relative of a Difference (mvit2/measured.py) on another CPU or engine
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,9 @@ class _Index:
     scores: Mapping[str, _Scores]
 
 
-def write_golden(bundle: Path, golden: Golden, artifacts: Sequence[Artifact]) -> list[str]:
+def write_golden(
+    bundle: Path, golden: Golden, artifacts: Sequence[Artifact], output: Output = PROBABILITIES
+) -> list[str]:
     """Write ``golden/``; returns the paths inside the bundle."""
     (bundle / GOLDEN).parent.mkdir()
     cases, files = [], [GOLDEN]
@@ -87,14 +88,14 @@ def write_golden(bundle: Path, golden: Golden, artifacts: Sequence[Artifact]) ->
     scores = {}
     for artifact in artifacts:
         name = artifact.file.path
-        scores[name] = _Scores(f"golden/{name}.f32", TOLERANCES[artifact.precision])
-        (bundle / scores[name].file).write_bytes(golden.scores[name].astype("<f4").tobytes())
+        scores[name] = _Scores(f"golden/{name}{output.suffix}", output.tolerances[artifact.precision])
+        (bundle / scores[name].file).write_bytes(golden.scores[name].astype(_stored(output)).tobytes())
         files.append(scores[name].file)
     height, width, channels = golden.pixels.shape[1:]
-    classes = next(iter(golden.scores.values())).shape[1]
+    shape = next(iter(golden.scores.values())).shape[1:]
     index = _Index(
         _Input("uint8", (height, width, channels)),
-        _Output("float32", (classes,), SMALLEST_PROBABILITY),
+        _Output(output.dtype, shape, output.floor),
         tuple(cases),
         scores,
     )
@@ -117,11 +118,13 @@ def read_golden(bundle: Path, manifest: Manifest) -> Golden:
 
 
 def _read(bundle: Path, manifest: Manifest, files: Mapping[str, FileRecord], index: _Index) -> Golden:
-    shape, classes, cases = (*manifest.preprocess.image_size, 3), manifest.classes, index.cases
-    if not cases or index.input.shape != shape or index.output.shape != (classes,):
+    shape, output, cases = (*manifest.preprocess.image_size, 3), output_of(manifest), index.cases
+    shapes = {artifact.file.path: output.shape(manifest, artifact) for artifact in manifest.artifacts}
+    said = (index.output.dtype, index.output.shape)
+    if not cases or index.input.shape != shape or {said} != {(output.dtype, one) for one in shapes.values()}:
         raise ValueError(
-            f"{len(cases)} cases of {list(index.input.shape)} and {list(index.output.shape)}, "
-            f"expected one or more of {list(shape)} and {[classes]}"
+            f"{len(cases)} cases of {list(index.input.shape)} and {said[0]} {list(said[1])}, expected one or more of "
+            f"{list(shape)} and {output.dtype} {' or '.join(str(list(one)) for one in sorted(set(shapes.values())))}"
         )
     pictures = [
         None if case.picture is None else np.asarray(load_image(verified_path(bundle, files[case.picture])))
@@ -129,12 +132,18 @@ def _read(bundle: Path, manifest: Manifest, files: Mapping[str, FileRecord], ind
     ]
     pixels = [np.frombuffer(_raw(bundle, files[case.pixels], *shape), np.uint8).reshape(shape) for case in cases]
     scores = {}
-    for name in (artifact.file.path for artifact in manifest.artifacts):
-        file = files[index.scores[name].file]
-        scores[name] = np.frombuffer(_raw(bundle, file, len(cases), classes, 4), "<f4").reshape(-1, classes)
-        if not ((scores[name] >= 0) & (scores[name] <= 1)).all():  # False for NaN, too
-            raise ValueError(f"{file.path} holds numbers that are no probabilities")
+    for name, of_one in shapes.items():
+        file, kind = files[index.scores[name].file], _stored(output)
+        raw = _raw(bundle, file, len(cases), *of_one, kind.itemsize)
+        scores[name] = np.frombuffer(raw, kind).reshape(-1, *of_one)
+        if not output.sound(scores[name], manifest.classes):
+            raise ValueError(f"{file.path} holds numbers that are no {output.name}")
     return Golden(tuple(case.name for case in cases), tuple(pictures), np.stack(pixels), scores)
+
+
+def _stored(output: Output) -> np.dtype[Any]:
+    """Little-endian, whatever this machine is."""
+    return np.dtype(output.dtype).newbyteorder("<")
 
 
 def _raw(bundle: Path, file: FileRecord, *shape: int) -> bytes:

@@ -23,8 +23,8 @@ from mvit2.fidelity import SMALLEST_PROBABILITY, centred_logits
 from mvit2.image import preprocess
 from mvit2.manifest import Artifact, Manifest
 
+from .artifact import open_artifact, scores_of
 from .backend import Backend
-from .classifier import open_artifact, scores_of
 from .progress import Answer, Row
 
 __all__ = ["Chunk", "Job", "Picture", "answers_of", "chunks_of", "failure", "open_all", "rows_of", "size_of"]

@@ -25,7 +25,12 @@ __all__ = ["write_segments"]
 
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _BEGINNINGS = ("MEAN", "PAD", "QUANTIZE", "RESIZE_BILINEAR")  # of a block, in front of its first layer
-_LAYERS_OF: Mapping[str, int] = {"inverted residual": 3, "transformer layer": 6, "normalisation": 0}  # others: one
+_LAYERS_OF: Mapping[str, int] = {  # others: one
+    "inverted residual": 3,
+    "transformer layer": 6,
+    "normalisation": 0,
+    "spatial pyramid": 7,
+}
 
 
 def write_segments(model: Path, blocks: Sequence[Block], folder: Path) -> dict[str, Path]:

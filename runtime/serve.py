@@ -23,8 +23,9 @@ from urllib.parse import urlsplit
 
 from mvit2.errors import Mvit2Error, UsageError
 from mvit2.manifest import MANIFEST, FileRecord, read_labels, read_manifest, record, verified_path
+from mvit2.tasks import CLASSIFY, require_task
 
-__all__ = ["PAGE", "BundleServer", "Served", "is_loopback", "routes"]
+__all__ = ["PAGE", "BundleServer", "Served", "bundle_files", "is_loopback", "page_files"]
 
 _HERE = Path(__file__).parent
 PAGE = _HERE / "page"
@@ -81,21 +82,24 @@ class Served:
         return content if hashlib.sha256(content).hexdigest() == self.sha256 else None
 
 
-def routes(bundle: Path, engines: Path) -> dict[str, Served]:
-    """URL path -> file: the page, our sources, the engines in a folder of theirs, and what the manifest lists.
+def bundle_files(bundle: Path) -> dict[str, Served]:
+    """URL path -> file, of what the manifest lists.
 
-    Raises BundleError: no bundle, damaged, changed, of another schema, labels that do not fit.
+    Raises BundleError: no bundle, damaged, changed, of another schema or task, labels that do not fit.
     """
     manifest = read_manifest(bundle)
+    require_task(CLASSIFY, manifest.task, bundle)
     read_labels(bundle, manifest)
     listed = (*(artifact.file for artifact in manifest.artifacts), *manifest.files)
-    found = {f"/{file.path}": _served(PAGE, file) for file in _ours(PAGE)}
-    found |= {f"/mvit2/{file.path}": _served(_SOURCES, file) for file in _ours(_SOURCES)}
-    found |= {f"/engines/{file.path}": _served(engines, file) for file in _ours(engines)}
-    found |= {f"/bundle/{file.path}": Served(verified_path(bundle, file), file.sha256) for file in listed}
-    found[f"/bundle/{MANIFEST}"] = _served(bundle, record(bundle, MANIFEST))
-    found["/"] = found["/index.html"]
-    return found
+    found = {f"/bundle/{file.path}": Served(verified_path(bundle, file), file.sha256) for file in listed}
+    return {**found, f"/bundle/{MANIFEST}": _served(bundle, record(bundle, MANIFEST))}
+
+
+def page_files(engines: Path) -> dict[str, Served]:
+    """URL path -> file, of the page, our sources, and the engines in a folder of theirs."""
+    places = {"/": PAGE, "/mvit2/": _SOURCES, "/engines/": engines}
+    found = {at + file.path: _served(folder, file) for at, folder in places.items() for file in _ours(folder)}
+    return {**found, "/": found["/index.html"]}
 
 
 def _ours(folder: Path) -> Iterator[FileRecord]:
@@ -112,7 +116,7 @@ class BundleServer(ThreadingTCPServer):
     """Listens as soon as it is made; ``serve_forever`` answers.
 
     Args:
-        files: URL path -> file, of ``routes``.
+        files: URL path -> file, of ``page_files`` and ``bundle_files``.
         host: an address of this machine, or a name of one.
         port: 0 takes any that is free.
 

@@ -16,9 +16,10 @@ from mvit2.errors import BundleError, CheckFailed, ImageError, MissingEngineErro
 from mvit2.fidelity import SMALLEST_PROBABILITY
 from mvit2.image import ChannelOrder, PreprocessSpec, Resample, load_image, preprocess
 from mvit2.manifest import Manifest, read_labels, read_manifest
+from mvit2.tasks import CLASSIFY, require_task
 
+from .artifact import open_artifact, scores_of
 from .backend import Backend
-from .classifier import open_artifact, scores_of
 from .noise import usable_cores
 
 __all__ = ["AXES", "Answer", "Measured", "Subject", "changes", "describe", "measure", "open_subject", "variants"]
@@ -114,6 +115,7 @@ def open_subject(bundle: Path) -> Subject:
     Raises BundleError: no bundle, damaged, or without float32; MissingEngineError.
     """
     manifest = read_manifest(bundle)
+    require_task(CLASSIFY, manifest.task, bundle)
     labels, spec, missing = read_labels(bundle, manifest), manifest.preprocess, None
     for artifact in (a for a in manifest.artifacts if a.precision == "float32"):
         try:

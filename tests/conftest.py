@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Mediapipe = Callable[..., str]
 
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
@@ -96,6 +97,26 @@ def sdist(wheels: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def wheel(wheels: ModuleType, sdist: Path) -> Path:
     return Path(wheels.build_wheel(sdist))
+
+
+@pytest.fixture(scope="session")
+def mediapipe() -> Mediapipe:
+    """Runs Python with MediaPipe; returns what it prints. Without a network: MediaPipe reports its use to Google."""
+    offline = ("unshare", "--map-root-user", "--net")  # no network interface at all
+    if importlib.util.find_spec("mediapipe") is None:
+        pytest.skip("NO MEDIAPIPE: pip install 'mvit2[mediapipe]'")
+    try:
+        subprocess.run([*offline, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("NO UNSHARE: no process can be kept from the network here")
+
+    def run(*arguments: object) -> str:
+        command = [*offline, sys.executable, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture

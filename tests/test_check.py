@@ -48,7 +48,7 @@ def test_the_same_engine_says_the_same(demo_bundle: Path) -> None:
     promised = {a.file.path: a.parity.tolerance for a in read_manifest(demo_bundle).artifacts if a.parity}
     for found in check_bundle(demo_bundle, threads=1).differences:
         assert found.tolerance == promised[found.stage]
-        assert found.max_log_probability <= 1e-5
+        assert found.max_relative <= 1e-5
 
 
 # ---- wrong numbers: a report, not an exception ----

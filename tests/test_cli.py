@@ -151,7 +151,7 @@ def test_json_of_check(run: Run, demo_bundle: Path) -> None:
     answer = answer_of(run("check", demo_bundle, "--json"))
     assert answer["passed"] is True and answer["skipped"] == []
     assert [d["stage"] for d in answer["differences"]] == MODELS
-    assert all(0 <= d["max_log_probability"] <= d["tolerance"] for d in answer["differences"])
+    assert all(0 <= d["max_relative"] <= d["tolerance"] for d in answer["differences"])
 
 
 def test_json_of_a_failed_check(run: Run, bundle: Path, forge: ModuleType) -> None:
@@ -160,7 +160,7 @@ def test_json_of_a_failed_check(run: Run, bundle: Path, forge: ModuleType) -> No
     done = run("check", bundle, "--json")
     answer = json.loads(done.stdout)
     assert done.returncode == 1 and answer["error"] in done.stderr
-    assert [(d["stage"], d["max_log_probability"] > d["tolerance"]) for d in answer["differences"]] == [
+    assert [(d["stage"], d["max_relative"] > d["tolerance"]) for d in answer["differences"]] == [
         (model, True) for model in MODELS
     ]
     assert done.stderr.count("FAILED") == 3 and done.stderr.count("error: ") == 1

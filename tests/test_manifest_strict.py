@@ -68,7 +68,7 @@ _OPTIONAL = {
     "not_delegated",
     "zero_point",
 }
-_FLOATS = {"max_probability", "max_log_probability", "top1_agreement", "tolerance", "scale"}
+_FLOATS = {"max_absolute", "max_relative", "top1_agreement", "tolerance", "scale"}
 _OTHERS: tuple[Any, ...] = (None, True, 7, 1.5, "x", [], {}, [[]], {"x": 1})
 
 
@@ -122,7 +122,11 @@ def test_a_missing_or_unknown_field_is_refused(content: dict[str, Any], tmp_path
         (("schema_version",), 10**4000, "upgrade mvit2"),
         (("schema_version",), 0, "this mvit2 reads 3: export the bundle again"),
         (("schema_version",), -1, "export the bundle again"),
-        (("task",), "segmentation", "manifest.task is 'segmentation', expected 'image-classification'"),
+        (("task",), "segmentation", "manifest.task is 'segmentation', expected 'image-classification' or 's"),
+        (("task",), "semantic-segmentation", "the manifest has 0 colors, accepted: 20, one for each class"),
+        (("output_kind",), "masks", "manifest.output_kind is 'masks', expected 'scores' or 'mask'"),
+        (("output_kind",), "mask", "has masks of 20 classes for image-classification, accepted: semantic-segmentation"),
+        (("colors",), ["#000000"], "the manifest has 1 colors, accepted: none, classifiers have no use for them"),
         (("io",), "Image", "manifest.io is 'Image', expected 'image' or 'tensor'"),
         (("classes",), 3.0, "manifest.classes is '3.0', expected int"),
         (("tools",), {"a\nb": 1}, r"manifest.tools['a\nb'] is '1', expected str"),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mvit2.manifest import Difference, Precision
-from mvit2.runtime.parity import TOLERANCES, compare, log_softmax
+from mvit2.runtime.outputs import LOGITS, MASKS, OUTPUTS
+from mvit2.runtime.parity import TOLERANCES, compare, compare_logits, compare_masks, log_softmax
 
 E = math.e
 NAN, INF = math.nan, math.inf
@@ -41,21 +42,21 @@ FOURTH = [0.25, 0.25, 0.25, 0.25]
         ([FOURTH], [[0.25, 0.25, 0.25, 0.2501]], 1e-3, (1e-4, math.log(1.0004), 1.0, True)),
         # underflow: below 1e-30 all is zero, above it is not
         ([[1.0, 0.0]], [[1.0, 0.0]], 0.0, (0.0, 0.0, 1.0, True)),
-        ([[1.0, 1e-40]], [[1.0, 0.0]], 1e-4, (1e-40, 0.0, 1.0, True)),
-        ([[1.0, 1e-30]], [[1.0, 0.0]], 1e-4, (1e-30, 0.0, 1.0, True)),
+        ([[1.0, 1e-40]], [[1.0, 0.0]], 1e-4, (1e-40, 1e-40, 1.0, True)),
+        ([[1.0, 1e-30]], [[1.0, 0.0]], 1e-4, (1e-30, 1e-30, 1.0, True)),
         ([[1.0, 1e-29]], [[1.0, 0.0]], 1e-4, (1e-29, math.log(10), 1.0, False)),
         ([[1.0, 0.0]], [[1.0, 1e-20]], 1e-4, (1e-20, math.log(1e10), 1.0, False)),
         # all zero, and negative: no probabilities, and not equal to any
         ([[0.5, 0.5]], [[0.0, 0.0]], 1e-4, (0.5, math.log(0.5e30), 1.0, False)),
-        ([[1.0, 0.0]], [[1.0, -0.5]], 1e-4, (0.5, 0.0, 1.0, False)),
+        ([[1.0, 0.0]], [[1.0, -0.5]], 1e-4, (0.5, 0.5, 1.0, False)),
     ],
 )
 def test_compare(reference: Any, candidate: Any, tolerance: float, expected: tuple[float, float, float, bool]) -> None:
     for dtype in (np.float64, np.float32):
         found = compare("stage", np.array(reference, dtype), np.array(candidate, dtype), tolerance)
         rounding = {"rel": 1e-9, "abs": 0} if dtype is np.float64 else {"rel": 1e-4, "abs": 1e-7}
-        assert found.max_probability == pytest.approx(expected[0], **rounding)
-        assert found.max_log_probability == pytest.approx(expected[1], **rounding)
+        assert found.max_absolute == pytest.approx(expected[0], **rounding)
+        assert found.max_relative == pytest.approx(expected[1], **rounding)
         assert (found.stage, found.inputs, found.tolerance) == ("stage", len(reference), tolerance)
         assert (found.top1_agreement, found.finite) == (expected[2], True)
         if dtype is np.float64:
@@ -96,16 +97,16 @@ GOOD = Difference("x", 8, 1e-5, 1e-4, 1.0, 1e-4)
     ("change", "passed"),
     [
         ({}, True),
-        ({"max_probability": 0.0, "max_log_probability": 0.0}, True),
-        ({"max_log_probability": 1.0001e-4}, False),
-        ({"max_probability": 1.0001e-4}, False),
+        ({"max_absolute": 0.0, "max_relative": 0.0}, True),
+        ({"max_relative": 1.0001e-4}, False),
+        ({"max_absolute": 0.9}, True),
         ({"top1_agreement": 0.875}, False),
         ({"finite": False}, False),
-        ({"max_log_probability": NAN}, False),
-        ({"max_probability": NAN}, False),
+        ({"max_relative": NAN}, False),
+        ({"max_absolute": NAN}, False),
         ({"top1_agreement": NAN}, False),
         ({"tolerance": NAN}, False),
-        ({"max_log_probability": INF}, False),
+        ({"max_relative": INF}, False),
     ],
 )
 def test_passed(change: dict[str, Any], passed: bool) -> None:
@@ -115,6 +116,103 @@ def test_passed(change: dict[str, Any], passed: bool) -> None:
 def test_tolerances_are_per_precision() -> None:
     assert set(TOLERANCES) == set(Precision.__args__)
     assert TOLERANCES == {"float32": 1e-4, "float16": 2e-2, "dynamic": 0.25, "int8": 0.25, "full-int8": 0.25}
+
+
+# ---- segmentation ----
+
+MAP = [[[[0.0, 10.0, 4.0], [8.0, 8.5, 0.0]]]]  # logits [1, 1, 2, 3]; their range is 10
+
+
+@pytest.mark.parametrize(
+    ("change", "tolerance", "expected"),  # (y, x, class) -> logit; expected: max |d|, of the range, same class, passed
+    [
+        ({}, 0.0, (0.0, 0.0, 1.0, True)),
+        ({(0, 0, 0): 0.5}, 0.05, (0.5, 0.05, 1.0, True)),
+        ({(0, 0, 0): 0.5}, 0.049, (0.5, 0.05, 1.0, False)),
+        ({(0, 0, 0): 0.5, (0, 1, 2): -2.0}, 0.2, (2.0, 0.2, 1.0, True)),  # the worst counts
+        ({(0, 1, 0): 9.0}, 0.1, (1.0, 0.1, 1.0, True)),  # another class, but a tie of 0.5 in 10
+        ({(0, 1, 0): 9.0}, 0.04, (1.0, 0.1, 0.5, False)),
+        ({(0, 0, 0): 12.0}, 1.2, (12.0, 1.2, 1.0, True)),
+        ({(0, 0, 0): 12.0}, 0.9, (12.0, 1.2, 0.5, False)),
+    ],
+)
+def test_compare_logits(change: Any, tolerance: float, expected: tuple[float, float, float, bool]) -> None:
+    reference = np.array(MAP, np.float32)
+    candidate = reference.copy()
+    for at, value in change.items():
+        candidate[0][at] = value
+    found = compare_logits("stage", reference, candidate, tolerance)
+    assert (found.max_absolute, found.max_relative) == pytest.approx(expected[:2])
+    assert (found.top1_agreement, found.passed) == expected[2:]
+    assert (found.stage, found.inputs, found.measure, found.finite) == ("stage", 1, "logits", True)
+
+
+@pytest.mark.parametrize(
+    ("others", "tolerance", "expected"),  # pixels that differ, of each image; expected: most, share, same mask, passed
+    [
+        ((0, 0), 0.0, (0, 0.0, 1.0, True)),
+        ((1, 0), 0.0, (1, 0.05, 0.5, False)),
+        ((1, 2), 0.1, (2, 0.1, 1.0, True)),
+        ((3, 2), 0.1, (3, 0.15, 0.5, False)),
+        ((20, 20), 1.0, (20, 1.0, 1.0, True)),
+    ],
+)
+def test_compare_masks(others: tuple[int, int], tolerance: float, expected: tuple[float, float, float, bool]) -> None:
+    reference = np.full((2, 4, 5), 255, np.uint8)
+    candidate = reference.copy()
+    for image, count in zip(candidate, others, strict=True):
+        image.reshape(-1)[:count] = 0
+    found = compare_masks("stage", reference, candidate, tolerance)
+    assert (found.max_absolute, found.max_relative) == pytest.approx(expected[:2])
+    assert (found.top1_agreement, found.passed) == expected[2:]
+    assert (found.stage, found.inputs, found.measure, found.finite) == ("stage", 2, "masks", True)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2, 4), (2, 1, 2, 3), (1, 2, 1, 3), (1, 2, 3), (0, 1, 2, 3)])
+def test_another_map_never_passes(shape: tuple[int, ...]) -> None:
+    """Also where NumPy would broadcast."""
+    assert not compare_logits("stage", np.array(MAP), np.zeros(shape), 1e9).passed
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 4), (2, 2, 3), (1, 1, 3), (2, 3), (0, 2, 3)])
+def test_another_mask_never_passes(shape: tuple[int, ...]) -> None:
+    assert not compare_masks("stage", np.zeros((1, 2, 3), np.uint8), np.zeros(shape, np.uint8), 1e9).passed
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+@pytest.mark.parametrize("side", [0, 1])
+def test_logits_that_are_none_never_pass(bad: float, side: int) -> None:
+    pair = [np.array(MAP), np.array(MAP)]
+    pair[side][0, 0, 1, 2] = bad
+    found = compare_logits("stage", *pair, 1e9)
+    assert found == Difference("stage", 1, -1.0, -1.0, 0.0, 1e9, finite=False, measure="logits")
+    assert not found.passed
+
+
+def test_logits_that_are_all_equal_have_no_range() -> None:
+    flat = np.full((1, 2, 2, 3), 7.0, np.float32)
+    assert compare_logits("stage", flat, flat, 0.0).passed
+    assert not compare_logits("stage", flat, flat + 1e-3, 1.0).passed
+
+
+@pytest.mark.parametrize("output", OUTPUTS.values(), ids=lambda output: output.name)
+def test_every_kind_has_a_tolerance_of_every_precision(output: Any) -> None:
+    assert set(output.tolerances) == set(Precision.__args__)
+    assert output.compare("x", np.zeros((1, 2, 2)), np.zeros((1, 2, 2)), 0.0).measure == output.name
+
+
+@pytest.mark.parametrize(
+    ("output", "numbers", "sound"),
+    [
+        (LOGITS, [-5.0, 3e38], True),
+        (LOGITS, [0.0, NAN], False),
+        (LOGITS, [0.0, -INF], False),
+        (MASKS, [0, 2], True),
+        (MASKS, [0, 3], False),
+    ],
+)
+def test_what_can_be_the_output_of_three_classes(output: Any, numbers: list[float], sound: bool) -> None:
+    assert output.sound(np.array(numbers, output.dtype), 3) is sound
 
 
 # ---- logits -> log-probabilities ----

@@ -1,0 +1,90 @@
+"""What was measured of a bundle, as its manifest keeps it: nearness to torch, calibration, accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+__all__ = ["MEASURES", "Accuracy", "Calibration", "Difference", "Fidelity", "Measure", "Quantisation"]
+
+Measure = Literal["probabilities", "logits", "masks"]
+MEASURES: Mapping[Measure, tuple[str, str, str]] = MappingProxyType(  # -> the three figures of a Difference, in words
+    {
+        "probabilities": ("max |Δ p|", "max |Δ log p|", "same top-1"),
+        "logits": ("max |Δ logit|", "of their range", "same class"),
+        "masks": ("max other pixels", "of an image", "same mask"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One stage of the chain compared with the torch model over all parity inputs.
+
+    What the figures are, by ``measure``:
+        probabilities: max |difference|; that of their logarithms; share of images with the same first class.
+        logits: max |difference|; that relative to their range; share of pixels with the same class.
+        masks: pixels of another class in the worst image; their share of it; share of images within the tolerance.
+    Two classes closer than the tolerance are a tie, in which either may come first.
+    """
+
+    stage: str
+    inputs: int  # how many images were compared
+    max_absolute: float
+    max_relative: float
+    top1_agreement: float
+    tolerance: float  # accepted max_relative
+    finite: bool = True  # no NaN or Inf anywhere
+    measure: Measure = "probabilities"
+
+    @property
+    def passed(self) -> bool:
+        near = self.max_absolute >= 0 and self.max_relative <= self.tolerance  # NaN is neither
+        return self.finite and near and self.top1_agreement == 1.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The pictures that int8 ranges were learned on: sha256 of each file, and how many of them were held out."""
+
+    source: Literal["folder", "bundled photographs"]
+    seed: int
+    sha256: tuple[str, ...]
+    held_out: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Right answers among ``images`` labelled pictures."""
+
+    images: int
+    top1: int
+    top5: int
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """A quantised artifact compared with the float32 one on pictures that it was not calibrated on.
+
+    Logits are compared as log-probabilities less their mean, which is what is left of them in any artifact.
+    """
+
+    source: Literal["held-out calibration pictures", "evaluation pictures"]
+    images: int
+    agreement: float  # share of pictures with the same first class
+    snr_db: float  # 10 log10(power of the float logits / power of the difference)
+    max_error: float  # max |difference| of probabilities
+    float_accuracy: Accuracy | None = None  # of the float32 artifact, where the pictures have labels
+    accuracy: Accuracy | None = None
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How an artifact was quantised, and how near it is to float32."""
+
+    method: str  # how the activations' ranges were found; "none" where there are none
+    float_blocks: tuple[str, ...]  # blocks of the network that stayed float
+    candidates: Mapping[str, float]  # method -> logit SNR in dB on the held-out pictures, simulated
+    fidelity: Fidelity

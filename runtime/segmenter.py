@@ -1,0 +1,73 @@
+"""Pictures in, the class of every pixel out, on ONNX Runtime or LiteRT by the same lines.
+
+>>> segmenter = Segmenter.open("mobilevitv2-1.0-voc-deeplabv3")
+>>> found = segmenter.predict("street.jpg")
+>>> found.overlay("street.jpg").save("overlay.png")
+>>> for area in found.classes:
+...     print(f"{area.label:20} {area.share:.1%}")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, overload
+
+from mvit2.errors import BundleError, CheckFailed
+from mvit2.image import ImageSource, preprocess_placed
+from mvit2.manifest import MAX_MASK_CLASSES, Artifact, Manifest, OutputKind
+from mvit2.tasks import SEGMENT
+
+from .artifact import BundleModel
+from .backend import Backend
+from .outputs import output_of
+from .segmentation import Segmentation
+from .upsample import classes_of_logits, classes_of_mask
+
+__all__ = ["Segmenter"]
+
+_ON_PICTURE: Mapping[OutputKind, Any] = MappingProxyType({"scores": classes_of_logits, "mask": classes_of_mask})
+
+
+class Segmenter(BundleModel):
+    """One artifact of a segmentation network's bundle."""
+
+    task = SEGMENT
+
+    def __init__(self, manifest: Manifest, artifact: Artifact, labels: Sequence[str], backend: Backend) -> None:
+        if manifest.classes > MAX_MASK_CLASSES:
+            raise BundleError(
+                f"{manifest.name} has {manifest.classes} classes, accepted: at most {MAX_MASK_CLASSES}, a mask has a "
+                "byte for a pixel; export a network with fewer classes."
+            )
+        super().__init__(manifest, artifact, labels, backend)
+
+    @overload
+    def predict(self, images: ImageSource) -> Segmentation: ...
+    @overload
+    def predict(self, images: list[Any] | tuple[Any, ...]) -> list[Segmentation]: ...
+    def predict(self, images: Any) -> Any:
+        """The class of every pixel of the original picture: a Segmentation for one image, a list for a list.
+
+        Where the preprocessing stretches the whole picture, this is transformers' post_process_semantic_segmentation
+        with the picture's size among ``target_sizes``. Where it cuts the middle out, resize and crop are undone, so
+        that the mask lies on the picture; the pixels outside the crop get no class (see Segmentation.mask).
+
+        An image is a path, encoded bytes, a PIL image or an array (uint8 [H, W], [H, W, 1 | 3 | 4]).
+        Raises ImageError; CheckFailed: the model answers NaN, Inf or a class that it does not have.
+        """
+        if isinstance(images, (list, tuple)):
+            return [self._predict(image) for image in images]
+        return self._predict(images)
+
+    def _predict(self, image: ImageSource) -> Segmentation:
+        manifest = self.manifest
+        pixels, placement = preprocess_placed(image, manifest.preprocess)
+        output = self.scores(pixels[None])[0]
+        if not output_of(manifest).sound(output, manifest.classes):
+            raise CheckFailed(
+                f"{self.artifact.file.path} answers NaN, Inf or a class that it does not have; accepted: finite "
+                f"numbers, classes 0 to {manifest.classes - 1}; the model is broken: check it against its checkpoint"
+            )
+        seen = _ON_PICTURE[manifest.output_kind](output, placement)
+        return Segmentation.of(seen, placement, self.labels, manifest.colors)
