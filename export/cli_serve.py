@@ -5,24 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-
-import typer
 
 from mvit2.errors import Mvit2Error, UsageError
 
 from .cli import app
 from .console import screen
 from .interrupt import Interrupted
-from .options import Json, Number, Opt, Quiet
+from .options import BundleIfAny, Json, Number, Opt, Quiet
 
 if TYPE_CHECKING:
     from mvit2.runtime.serve import BundleServer
 
 __all__ = ["serve"]
 
-Served = Annotated[Path | None, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]
 Port = Annotated[int, Number(metavar="N", help="Port to listen on; 0 takes any that is free.")]
 _HOST = "Address to listen on; 0.0.0.0 lets every machine of the network in."
 Host = Annotated[str, Opt(metavar="ADDRESS", help=_HOST)]
@@ -33,7 +31,7 @@ FetchOnly = Annotated[bool, Opt("--fetch-only", help="Fetch the engines from npm
 
 @app.command(help="Run a bundle in the browser: a page on this machine, its models on two engines.")
 def serve(
-    bundle: Served = None,
+    bundle: BundleIfAny = None,
     port: Port = 8000,
     host: Host = "127.0.0.1",
     no_open: NoOpen = False,
@@ -48,17 +46,13 @@ def serve(
         return
     if bundle is None:
         raise UsageError("which bundle? Give the folder that mvit2-export made: mvit2 serve BUNDLE.")
-    from mvit2.manifest import read_manifest
-    from mvit2.runtime.serve import BundleServer, routes
+    from mvit2.runtime.serve import BundleServer, bundle_files, page_files
 
-    read_manifest(bundle)  # refuses before anything is fetched
-    files = routes(bundle, _engines(offline))
-    with BundleServer(files, host, port) as server:
+    files = bundle_files(bundle)  # refuses before anything is fetched
+    files |= page_files(_engines(offline))
+    with suppress(Interrupted), BundleServer(files, host, port) as server:  # to be stopped is how a server ends
         _announce(server, bundle, opens=not no_open)
-        try:
-            server.serve_forever()
-        except Interrupted:
-            return  # to be stopped is how a server ends
+        server.serve_forever()
 
 
 def _fetch_only(offline: bool) -> None:

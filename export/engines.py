@@ -80,7 +80,7 @@ def fetch_engines(folder: Path) -> None:
 
 def _install(npm: str, folder: Path) -> None:
     options = ("--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--prefer-offline")
-    command = [npm, "ci", *options, "--fetch-retries=1", "--loglevel=error"]
+    command = [npm, "ci", *options, "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--loglevel=error"]
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = [line.removeprefix("npm error").strip() for line in done.stderr.splitlines() if "npm error" in line]

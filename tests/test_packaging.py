@@ -27,6 +27,7 @@ DATA = (
     "export/templates/*",
     "export/apps/*/*",
     "runtime/sources/*/*",
+    "runtime/page/[a-z]*",
 )
 BASE = ("numpy", "numpy.libs", "PIL", "pillow.libs")  # what an installation without extras has
 CLI = ("typer", "rich", "pygments", "markdown_it", "mdurl", "shellingham", "click", "annotated_doc")

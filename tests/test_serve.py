@@ -1,28 +1,21 @@
-"""``mvit2 serve`` without a browser: what the server gives and refuses, how the command begins and ends."""
+"""The server of ``mvit2 serve``, without a browser: what it gives and what it refuses."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import json
-import os
 import re
-import shutil
-import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mvit2.errors import BundleError
-from mvit2.export.engines import engines_folder
 from mvit2.manifest import read_manifest
-from mvit2.runtime.serve import BundleServer, is_loopback, routes
+from mvit2.runtime.serve import PAGE, BundleServer, bundle_files, is_loopback, page_files
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Ask = Callable[..., tuple[http.client.HTTPResponse, bytes]]
@@ -47,7 +40,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(demo_bundle: Path, engines: Path) -> Iterator[BundleServer]:
-    with BundleServer(routes(demo_bundle, engines), "127.0.0.1", 0) as server:
+    with BundleServer({**page_files(engines), **bundle_files(demo_bundle)}, "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
@@ -180,17 +173,8 @@ def test_a_name_that_points_here_is_refused(host: str, status: int, ask: Ask) ->
     assert status == 200 or re.fullmatch(rb"open http://127\.0\.0\.1:\d+/ instead\n", body)
 
 
-def test_a_file_that_was_changed_is_not_given(demo_bundle: Path, engines: Path, tmp_path: Path) -> None:
-    bundle = Path(shutil.copytree(demo_bundle, tmp_path / "b"))
-    files = routes(bundle, engines)
-    (bundle / "labels.txt").write_text("another\n")
-    assert files["/bundle/labels.txt"].read() is None and files["/bundle/manifest.json"].read() is not None
-    with pytest.raises(BundleError, match=r"labels.txt was changed"):
-        routes(bundle, engines)
-
-
-def test_a_changed_file_is_a_clear_answer(bundle: Path, engines: Path) -> None:
-    with BundleServer(routes(bundle, engines), "localhost", 0) as server:
+def test_a_changed_file_is_a_clear_answer(bundle: Path) -> None:
+    with BundleServer(bundle_files(bundle), "localhost", 0) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         (bundle / "labels.txt").write_text("another\n")
@@ -206,11 +190,22 @@ def test_a_changed_file_is_a_clear_answer(bundle: Path, engines: Path) -> None:
         thread.join()
 
 
-def test_a_link_out_of_the_bundle_is_refused(bundle: Path, engines: Path, tmp_path: Path) -> None:
-    (bundle / "labels.txt").rename(tmp_path / "elsewhere.txt")
-    (bundle / "labels.txt").symlink_to(tmp_path / "elsewhere.txt")
-    with pytest.raises(BundleError, match="leads out of the bundle"):
-        routes(bundle, engines)
+def _relabel(bundle: Path) -> None:
+    (bundle / "labels.txt").write_text("another\n")
+
+
+def _link(bundle: Path) -> None:
+    (bundle / "labels.txt").rename(bundle.parent / "elsewhere.txt")
+    (bundle / "labels.txt").symlink_to(bundle.parent / "elsewhere.txt")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"), [(_relabel, r"labels\.txt was changed"), (_link, r"labels\.txt leads out of the bundle")]
+)
+def test_a_damaged_bundle_is_not_served(damage: Callable[[Path], None], message: str, bundle: Path) -> None:
+    damage(bundle)
+    with pytest.raises(BundleError, match=message):
+        bundle_files(bundle)
 
 
 def test_a_silent_client_holds_nobody_up(served: BundleServer, ask: Ask) -> None:
@@ -227,138 +222,9 @@ def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
-# ---- the command ----
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache in which the engines seem to be: no page is opened here."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    engines_folder().mkdir(parents=True)
-    return tmp_path / "cache"
-
-
-class Session:
-    """The command at work, until a signal."""
-
-    def __init__(self, *arguments: object) -> None:
-        command = [sys.executable, "-m", "mvit2", "serve", *map(str, arguments), "--port", "0", "--json"]
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "COLUMNS": "200"},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        assert self.process.stdout is not None
-        self.said: dict[str, Any] = json.loads(self.process.stdout.readline())
-
-    def end(self, number: signal.Signals) -> tuple[int, str, str]:
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, err
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_without_a_trace(number: signal.Signals, cache: Path, demo_bundle: Path) -> None:
-    session = Session(demo_bundle)
-    port = int(re.fullmatch(r"http://127\.0\.0\.1:(\d+)/", session.said["url"])[1])  # type: ignore[index]
-    assert list(session.said) == ["url"]
-    with socket.create_connection(("127.0.0.1", port)) as gone:  # a browser that leaves in the middle
-        gone.sendall(b"GET /bundle/model_float32.onnx HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        gone.recv(100)
-    with socket.create_connection(("127.0.0.1", port)):  # and one that stays
-        assert session.end(number) == (0, "", "")
-
-
-def test_others_are_let_in_only_with_a_warning(cache: Path, demo_bundle: Path) -> None:
-    session = Session(demo_bundle, "--host", "0.0.0.0")
-    assert session.said["url"].startswith("http://127.0.0.1:")
-    code, _, err = session.end(signal.SIGINT)
-    assert code == 0
-    assert "--host 0.0.0.0: everybody in the network can read this bundle" in err and err.count("\n") == 1
-
-
-def test_a_port_that_is_taken(cache: Path, demo_bundle: Path, run: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        done = run("serve", demo_bundle, "--port", port)
-    found = re.fullmatch(rf"error: port {port} of 127\.0\.0\.1 is taken; this one is free: --port (\d+)\n", done.stderr)
-    assert (done.returncode, done.stdout) == (1, "") and found and int(found[1]) > port
-    socket.create_server(("127.0.0.1", int(found[1]))).close()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        ([], 2, "which bundle? Give the folder that mvit2-export made: mvit2 serve BUNDLE."),
-        (["BUNDLE", "--port", "70000"], 2, "--port is 70000, accepted: 0 to 65535; 0 takes any that is free."),
-        (["BUNDLE", "--port", "http"], 2, "'http' is not a whole number"),
-        (
-            ["BUNDLE", "--host", "no.such.name.invalid"],
-            1,
-            "--host 'no.such.name.invalid' is no address or name",
-        ),
-        (["BUNDLE", "--host", "203.0.113.7"], 1, "--host 203.0.113.7 --port 8000: Cannot assign requested address"),
-        (["/nowhere"], 1, "/nowhere does not exist: no manifest.json. Make a bundle with: mvit2-export"),
-    ],
-)
-def test_refusals(arguments: list[str], code: int, message: str, cache: Path, demo_bundle: Path, run: Run) -> None:
-    done = run("serve", *(demo_bundle if word == "BUNDLE" else word for word in arguments))
-    assert (done.returncode, done.stdout) == (code, "")
-    assert message in done.stderr and done.stderr.count("\n") == 1
-
-
-# ---- the engines ----
-
-NO_REGISTRY = {"HF_HUB_OFFLINE": "0", "npm_config_registry": "http://127.0.0.1:9/", "npm_config_cache": "npm"}
-
-
-@pytest.mark.parametrize(
-    ("options", "env", "message"),
-    [
-        (["--offline"], {}, r"the engines of the page are not in /.*/engines-\w+, and --offline fetches nothing"),
-        ([], {"HF_HUB_OFFLINE": "1"}, r"and HF_HUB_OFFLINE fetches nothing; run once: mvit2 serve --fetch-only"),
-        (
-            [],
-            {"HF_HUB_OFFLINE": "0", "PATH": "/"},
-            r"npm is not installed, .* install Node.js 20 or later .*-only",
-        ),
-        ([], NO_REGISTRY, r"npm could not fetch the engines \(.*ECONNREFUSED.*\); with a network, run: mvit2 serve"),
-        ([], {**NO_REGISTRY, "XDG_CACHE_HOME": "/dev/null"}, r"/dev/null/mvit2 cannot be made \(Not a directory\)"),
-    ],
-)
-def test_engines_that_cannot_be_had(
-    options: list[str], env: dict[str, str], message: str, tmp_path: Path, run: Run
-) -> None:
-    if "npm_config_registry" in env and shutil.which("npm") is None:
-        pytest.skip("THE FETCHING IS NOT TESTED: no npm; apt-get install npm")
-    places = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "npm_config_cache": str(tmp_path / "npm")}
-    done = run("serve", "--fetch-only", *options, env={**places, **env})
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert re.match(f"error: .*{message}", done.stderr), done.stderr
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.name != "mvit2"]
-
-
-def test_the_cache_is_found_as_the_desktop_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for given, expected in (
-        (str(tmp_path / "x"), tmp_path / "x"),
-        ("", tmp_path / ".cache"),
-        ("x", tmp_path / ".cache"),
-    ):
-        monkeypatch.setenv("XDG_CACHE_HOME", given)
-        assert engines_folder().parent == expected / "mvit2"
-
-
-def test_the_lockfile_pins_content_and_names_no_address() -> None:
-    import mvit2.runtime.serve as serve
-
-    lock = json.loads((serve.PAGE / "package-lock.json").read_text())["packages"]
-    wanted = json.loads((serve.PAGE / "package.json").read_text())["dependencies"]
-    packages = {name.removeprefix("node_modules/"): package for name, package in lock.items() if name}
-    assert {name: packages[name]["version"] for name in wanted} == wanted  # exact versions, no ranges
-    assert all(package["integrity"].startswith("sha512-") for package in packages.values())
-    assert not any("resolved" in package for package in packages.values())
-    assert "http" not in (serve.PAGE / "package-lock.json").read_text()
+def test_the_declarations_name_what_the_classifier_exports() -> None:
+    """TypeScript reads these instead; its interfaces are of no object in JavaScript."""
+    exported = re.compile(r"^export (?:async )?(?:function|class|const) (\w+)", re.MULTILINE)
+    sources = PAGE.parent / "sources" / "js"
+    module, declared = ((sources / f"classifier.{end}").read_text(encoding="utf-8") for end in ("mjs", "d.mts"))
+    assert set(exported.findall(module)) == set(exported.findall(declared)) >= {"Mvit2Classifier", "decode"}

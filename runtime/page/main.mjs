@@ -126,13 +126,13 @@ async function checkFile(body, one, file) {
     const [p, log, accepted] = [found.probability, found.logarithm, found.tolerance].map((x) => x.toExponential(1));
     return addRow(body, file, [p, log, accepted, `${found.sameFirst} of ${found.count}`], found.passed);
   } catch (error) {
-    view.checkRow(body, file, ["", "", "", ""], `cannot run: ${view.messageOf(error)}`);
+    view.checkRow(body, file, `cannot run: ${view.messageOf(error)}`, []);
     return false;
   }
 }
 
 function addRow(body, name, cells, passed) {
-  view.checkRow(body, name, cells, passed ? "ok" : "FAILED");
+  view.checkRow(body, name, passed ? "ok" : "FAILED", cells);
   return passed;
 }
 

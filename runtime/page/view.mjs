@@ -80,7 +80,7 @@ export function percent(share) {
   return `${(share * 100).toFixed(1)} %`;
 }
 
-const COLUMNS = ["file", "max |Δ p|", "max |Δ log p|", "accepted", "same top-1", ""];
+const COLUMNS = ["file", "verdict", "max |Δ p|", "max |Δ log p|", "accepted", "same top-1"];
 
 /** An empty table of the check; rows are added as they come. */
 export function checkTable() {
@@ -91,8 +91,8 @@ export function checkTable() {
   return body;
 }
 
-export function checkRow(body, name, cells, verdict) {
+export function checkRow(body, name, verdict, cells) {
   const title = Object.assign(element("th", "", name), { scope: "row" });
   const state = element("td", verdict === "ok" ? "" : "bad", verdict);
-  body.append(element("tr", "", title, ...cells.map((cell) => element("td", "", cell)), state));
+  body.append(element("tr", "", title, state, ...cells.map((cell) => element("td", "", cell))));
 }

@@ -1,0 +1,62 @@
+"""The page's engines, a server and a browser, once for all tests here.
+
+The engines come from the cache, or from npm where there is a network: ``mvit2 serve --fetch-only`` gets them before.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..test_report_page import LAUNCH, PROGRAM
+from .looking import ANSWERED, CHECKED, look, serving, wait
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def engines(run: Run) -> None:
+    done = run("serve", "--fetch-only", env={"HF_HUB_OFFLINE": "0"})
+    if done.returncode != 0:
+        pytest.skip(f"THE PAGE IS NOT TESTED: {done.stderr.strip()}")
+
+
+@pytest.fixture(scope="package")
+def url(int8_bundle: Path, engines: None) -> Iterator[str]:
+    with serving(int8_bundle) as at:
+        yield at
+
+
+@pytest.fixture(scope="package")
+def launch() -> Iterator[Callable[..., Any]]:
+    api = pytest.importorskip("playwright.sync_api", reason="no browser test: pip install 'mvit2[test]'")
+    if PROGRAM is None:
+        pytest.skip("THE PAGE IS NOT TESTED: no Chromium here; on Debian: apt-get install chromium")
+    root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with api.sync_playwright() as playwright:
+        options = {"executable_path": PROGRAM}
+        yield lambda *flags: playwright.chromium.launch(args=[*LAUNCH, *CAMERA, *root, *flags], **options)
+
+
+@pytest.fixture(scope="package")
+def browser(launch: Callable[..., Any]) -> Iterator[Any]:
+    opened = launch()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="package")
+def shared(browser: Any, url: str) -> Iterator[Any]:
+    """One page for the tests that leave no mark on it, with an answer and a check already made."""
+    seen = look(browser, url)
+    wait(seen.page, "#status", ANSWERED)
+    seen.page.click("#check")
+    wait(seen.page, "#check-says", CHECKED)
+    yield seen
+    seen.page.context.close()
