@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,63 +20,18 @@ from PIL import Image
 
 from mvit2.manifest import read_manifest
 
+from .browser import CONTRASTS, SCREENSHOTS, Seen, chromium
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
-SCREENSHOTS = Path(__file__).parent / "screenshots"
-PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-LAUNCH = (
-    *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 SIZES = {"desk": (1280, 900), "tablet": (768, 1024), "phone": (360, 740)}
 SECTIONS = 11
 LONG = "antidisestablishmentarianism" * 6  # of a label: a word that fits into no phone
 
-# The colour behind and of every element with text of its own, as the browser paints it: [contrast, text].
-CONTRASTS = """() => {
-  const canvas = document.createElement("canvas"), context = canvas.getContext("2d", {willReadFrequently: true});
-  canvas.width = canvas.height = 1;
-  const paint = colours => {
-    context.clearRect(0, 0, 1, 1);
-    for (const colour of colours) { context.fillStyle = colour; context.fillRect(0, 0, 1, 1); }
-    return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
-  };
-  const luminance = rgb => {
-    const [r, g, b] = rgb.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const found = [];
-  for (const element of document.body.querySelectorAll("*")) {
-    const own = [...element.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-    if (!own || ["STYLE", "TITLE", "title"].includes(element.tagName)) continue;
-    const behind = [];
-    for (let e = element; e; e = e.parentElement) behind.unshift(getComputedStyle(e).backgroundColor);
-    const style = getComputedStyle(element), colour = element.closest("svg") ? style.fill : style.color;
-    const [a, b] = [paint(behind), paint([...behind, colour])].map(luminance);
-    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), element.textContent.trim().slice(0, 40)]);
-  }
-  return found;
-}"""
-
-
-@dataclass
-class Seen:
-    """A page and everything that it said, asked for, or failed to get."""
-
-    page: Any
-    console: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    dialogs: list[str] = field(default_factory=list)
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="no browser test: pip install 'mvit2[test]'")
-    if PROGRAM is None:
-        pytest.skip("no browser test: no Chromium here; on Debian: apt-get install chromium")
-    root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=PROGRAM, args=[*LAUNCH, *root])
+    with chromium("THE REPORT IS NOT LOOKED AT") as launch:
+        opened = launch()
         yield opened
         opened.close()
 

@@ -5,7 +5,6 @@ The engines come from the cache, or from npm where there is a network: ``mvit2 s
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ..test_report_page import LAUNCH, PROGRAM
+from ..browser import chromium
 from .looking import ANSWERED, CHECKED, look, serving, wait
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -35,13 +34,8 @@ def url(int8_bundle: Path, engines: None) -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def launch() -> Iterator[Callable[..., Any]]:
-    api = pytest.importorskip("playwright.sync_api", reason="no browser test: pip install 'mvit2[test]'")
-    if PROGRAM is None:
-        pytest.skip("THE PAGE IS NOT TESTED: no Chromium here; on Debian: apt-get install chromium")
-    root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with api.sync_playwright() as playwright:
-        options = {"executable_path": PROGRAM}
-        yield lambda *flags: playwright.chromium.launch(args=[*LAUNCH, *CAMERA, *root, *flags], **options)
+    with chromium("THE PAGE IS NOT TESTED") as launch:
+        yield lambda *flags: launch(*CAMERA, *flags)
 
 
 @pytest.fixture(scope="package")

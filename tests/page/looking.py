@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..test_report_page import Seen
+from ..browser import Seen
 
 PATIENCE = 60_000  # milliseconds; on an idle machine everything here is below ten thousand
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ..test_report_page import CONTRASTS, SCREENSHOTS
+from ..browser import CONTRASTS, SCREENSHOTS
 from .looking import ANSWERED, CHECKED, DESK, PHONE, look, serving, wait
 
 
