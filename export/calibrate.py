@@ -61,5 +61,5 @@ def plain_simulation(request: ExportRequest, checkpoint: Checkpoint) -> Simulati
             f"int8 knows networks with {' or '.join(_ACTIVATIONS)}, this one has {checkpoint.config.hidden_act}: "
             "add --quantize none or float16."
         )
-    form = export_form(checkpoint.model, single_image=False)
+    form = export_form(checkpoint.model, single_image=False, image_size=checkpoint.preprocess.image_size)
     return Simulation(form, checkpoint.preprocess, as_image=request.io == "image")

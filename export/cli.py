@@ -154,8 +154,8 @@ def check(
         raise Mvit2Error("nothing was checked: no engine is installed: pip install 'mvit2[ort]' or 'mvit2[litert]'.")
     if report.other_pixels:
         raise CheckFailed(
-            f"this machine's preprocessing makes other pixels of {', '.join(report.other_pixels)} than those "
-            f"recorded in {bundle}/golden; the scores of its pictures will differ. Report Pillow's and NumPy's versions.",
+            f"this machine's preprocessing makes other pixels of {', '.join(report.other_pixels)} than "
+            f"those recorded in {bundle}/golden; its scores will differ. Report Pillow's and NumPy's versions.",
             report.differences,
         )
     if not report.passed:

@@ -4,14 +4,16 @@
 2. The affine part of every GlobalNorm folds into the 1x1 layer after it.
 3. Query, key and value become layers of their own: no runtime then cuts them out of one map, or computes the one
    query channel beyond a multiple of its kernel's width; TFLite makes ReLU part of the value's layer.
-4. The artifact contract's input (uint8 RGB) folds into the stem: scale into its weights, BGR into their order.
+4. A segmentation head gets the form of export/pyramid.py.
+5. The artifact contract's input (uint8 RGB) folds into the stem: scale into its weights, BGR into their order.
 
-All four are exact in real arithmetic; they are computed in float64 and rounded once.
+All of them are exact in real arithmetic; they are computed in float64 and rounded once.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +30,22 @@ from mvit2.model import (
     TransformerLayer,
 )
 from mvit2.preprocess_spec import PreprocessSpec
+from mvit2.segmentation import MobileViTV2Segmenter
 
-__all__ = ["PixelContract", "export_form"]
+from .answers import probabilities
+from .pyramid import fold_head
+
+__all__ = ["PixelContract", "TensorContract", "export_form"]
 
 
-def export_form(model: Network, *, single_image: bool) -> Network:
-    """A folded copy of ``model`` in eval mode; ``single_image`` fixes the batch to 1 and every tensor to rank <= 4."""
+def export_form(model: Network, *, single_image: bool, image_size: tuple[int, int] | None = None) -> Network:
+    """A folded copy of ``model`` in eval mode.
+
+    Args:
+        single_image: the batch is 1, and every tensor of rank <= 4.
+        image_size: (height, width) of the only pictures that the copy is for, which spares a segmentation head the
+            taps that never meet its map; None is for any size.
+    """
     folded = copy.deepcopy(model).requires_grad_(False)
     for module in folded.modules():
         if isinstance(module, ConvLayer):
@@ -47,6 +59,8 @@ def export_form(model: Network, *, single_image: bool) -> Network:
         elif isinstance(module, SeparableSelfAttention):
             module.single_image = single_image
             module.add_module("qkv_proj", _Apart(module.qkv_proj))
+    if isinstance(folded, MobileViTV2Segmenter):
+        fold_head(folded.segmentation_head, image_size and folded.config.map_size(image_size))
     return folded.eval()
 
 
@@ -96,12 +110,14 @@ def _assign(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
 
 
 class PixelContract(nn.Module):
-    """The artifact contract around an export form: uint8 RGB (B, H, W, 3) -> softmax probabilities (B, classes).
+    """The artifact contract around an export form: uint8 RGB (B, H, W, 3) -> what ``answer`` makes of the logits.
 
     Takes ``network`` over (its stem is rewritten). Raises ConversionError for a network that does not take 3 channels.
     """
 
-    def __init__(self, network: Network, spec: PreprocessSpec) -> None:
+    def __init__(
+        self, network: Network, spec: PreprocessSpec, answer: Callable[[Tensor], Tensor] = probabilities
+    ) -> None:
         super().__init__()
         stem = network.mobilevitv2.conv_stem.convolution
         if stem.in_channels != 3:
@@ -110,8 +126,20 @@ class PixelContract(nn.Module):
         if spec.channel_order == "BGR":
             weight = weight.flip(1)
         stem.weight = nn.Parameter(weight.float(), requires_grad=False)
-        self.network = network
+        self.network, self.answer = network, answer
 
     def forward(self, image: Tensor) -> Tensor:
         pixels = image.float().permute(0, 3, 1, 2)
-        return self.network(pixels).softmax(-1)
+        return self.answer(self.network(pixels))
+
+
+class TensorContract(nn.Module):
+    """The bare network: its own input -> logits of a classifier, else what ``answer`` makes of them."""
+
+    def __init__(self, network: Network, answer: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self.answer = network, answer
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        logits: Tensor = self.network(pixel_values)
+        return logits if self.answer is probabilities else self.answer(logits)

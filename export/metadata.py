@@ -8,6 +8,8 @@ tensors mean; the labels follow the model as a ZIP archive. MediaPipe Tasks read
 * ``--io tensor``: the input is float32 NCHW, which no library fills from a picture. It is not called an image; its
   NormalizationOptions say how a pixel becomes a value. The output (logits) has its labels.
 
+* Segmentation scores: how to make probabilities of them, as MediaPipe's ImageSegmenter wants to know.
+
 ONNX files carry the same facts as metadata_props.
 """
 
@@ -26,8 +28,9 @@ import numpy as np
 import mvit2
 from mvit2.errors import BundleError, CheckpointError, ConversionError
 from mvit2.flatbuffer import write_tflite
-from mvit2.manifest import IO, LABELS, WeightsIdentity
+from mvit2.manifest import IO, LABELS, OutputKind, WeightsIdentity
 from mvit2.preprocess_spec import PreprocessSpec
+from mvit2.tasks import CLASSIFY, SEGMENT, Task
 
 from . import metadata_schema as schema
 
@@ -48,6 +51,7 @@ class ModelCard:
         name: of the bundle.
         variant: the width, such as "1.0".
         labels: class names by index.
+        output_kind: of a segmentation network.
         display_names: locale such as "de" or "pt-BR" -> names to show, by index; MediaPipe's display_names_locale
             chooses one.
 
@@ -63,6 +67,8 @@ class ModelCard:
     io: IO
     labels: tuple[str, ...]
     display_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    task: Task = CLASSIFY
+    output_kind: OutputKind = "scores"
 
     def __post_init__(self) -> None:
         for locale, names in self.display_names.items():
@@ -87,7 +93,8 @@ class ModelCard:
         resize = f"{spec.resample} resize, {resize}" if spec.resize_shortest or spec.resize_exact else "no resize"
         return {
             "name": self.name,
-            "description": f"MobileViTV2 {self.variant}: image classification, {len(self.labels)} classes. "
+            "description": f"MobileViTV2 {self.variant}: {self.task.manifest.replace('-', ' ')}, "
+            f"{len(self.labels)} classes. "
             f"Preprocessing: {resize}, centre crop {width}x{height}.",
             "author": f"weights {self.weights.name} ({self.weights.origin}), exported by mvit2 {mvit2.__version__}",
             "license": "that of the weights",
@@ -106,11 +113,12 @@ def _is_a_name(label: str) -> bool:
     return bool(label.strip()) and "".join(label.splitlines()) == text and "\0" not in label
 
 
-def model_card(name: str, checkpoint: Checkpoint, io: IO) -> ModelCard:
+def model_card(name: str, checkpoint: Checkpoint, io: IO, output_kind: OutputKind = "scores") -> ModelCard:
     """Of the bundle ``name``. Raises CheckpointError: a label that is empty or not one line of text."""
     c = checkpoint
     weights = WeightsIdentity(c.name, c.origin, c.layout, c.sha256)
-    return ModelCard(name, c.variant, weights, c.preprocess, io, c.config.labels)
+    labels = c.config.labels
+    return ModelCard(name, c.variant, weights, c.preprocess, io, labels, task=c.task, output_kind=output_kind)
 
 
 def write_with_metadata(model: Any, file: Path, card: ModelCard) -> None:
@@ -122,7 +130,7 @@ def write_with_metadata(model: Any, file: Path, card: ModelCard) -> None:
     graph = model.subgraphs[0]
     (entry,), (end,) = ([graph.tensors[t].name.decode() for t in ends] for ends in (graph.inputs, graph.outputs))
     classes = int(graph.tensors[graph.outputs[0]].shape[-1])
-    if classes != len(card.labels):
+    if card.output_kind == "scores" and classes != len(card.labels):
         raise ConversionError(f"{file.name} has {classes} classes, its card {len(card.labels)} labels.")
     _set_buffer(model, schema.encode(_metadata(card, entry, end)))
     write_tflite(model, file)
@@ -166,20 +174,29 @@ def _metadata(card: ModelCard, entry: str, end: str) -> dict[str, Any]:
         {"name": _labels_file(locale), "type": schema.LABELS_OF_AXIS, **({"locale": locale} if locale else {})}
         for locale in ("", *card.display_names)
     ]
-    scores = "Probability of each class." if card.io == "image" else "Logit of each class."
     output = {
         "name": end,
-        "description": scores,
+        "description": _output(card),
         "content": {"content_properties_type": schema.FEATURE, "content_properties": {}},
         "associated_files": files,
     }
     graph = {"input_tensor_metadata": [{"name": entry, **_input(card)}], "output_tensor_metadata": [output]}
+    if card.task is SEGMENT and card.output_kind == "scores":
+        graph["custom_metadata"] = [{"name": schema.SEGMENTER, "data": schema.segmenter_options()}]
     return {
         **{key: facts[key] for key in ("name", "description", "version")},
         "subgraph_metadata": [graph],
         **{key: facts[key] for key in ("author", "license")},
         "min_parser_version": schema.PARSER_VERSION,
     }
+
+
+def _output(card: ModelCard) -> str:
+    if card.output_kind == "mask":
+        return "The class of each pixel."
+    if card.task is SEGMENT:
+        return "Logit of each class, at the network's own resolution."
+    return "Probability of each class." if card.io == "image" else "Logit of each class."
 
 
 def _input(card: ModelCard) -> dict[str, Any]:

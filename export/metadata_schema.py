@@ -1,4 +1,4 @@
-"""TFLite metadata as nested dicts <-> flatbuffer: the part of metadata_schema.fbs that an image classifier needs.
+"""TFLite metadata as nested dicts <-> flatbuffer: the part of metadata_schema.fbs that our networks need.
 
 The schema is TensorFlow's (tensorflow/lite/support, Apache 2.0) and lives on in MediaPipe. No package that can be
 installed beside the exporter brings its code, so its tables stand here, and flatbuffers writes and reads them.
@@ -18,14 +18,20 @@ __all__ = [
     "NORMALIZATION",
     "PARSER_VERSION",
     "RGB",
+    "SEGMENTER",
     "decode",
     "encode",
+    "segmenter_options",
 ]
 
 IDENTIFIER = b"M001"
 PARSER_VERSION = "1.0.0"  # the first one knows every field below
 FEATURE, IMAGE, NORMALIZATION = 1, 2, 1  # members of the unions ContentProperties and ProcessUnitOptions
 RGB, LABELS_OF_AXIS = 1, 2  # ColorSpaceType.RGB, AssociatedFileType.TENSOR_AXIS_LABELS
+
+SEGMENTER = "SEGMENTER_METADATA"  # custom metadata: ImageSegmenterOptions of MediaPipe
+_ALIGNED = 16  # bytes, of what is a flatbuffer itself
+_SOFTMAX = 2  # Activation.SOFTMAX of its image_segmenter_metadata_schema.fbs
 
 _ROOT = "ModelMetadata"
 # table -> its fields, in the order of their slots; later ones are left out.
@@ -45,7 +51,14 @@ _TABLES: Mapping[str, Mapping[str, str]] = {
         "description": "string",
         "input_tensor_metadata": "[TensorMetadata]",
         "output_tensor_metadata": "[TensorMetadata]",
+        "associated_files": "[AssociatedFile]",
+        "input_process_units": "[ProcessUnit]",
+        "output_process_units": "[ProcessUnit]",
+        "input_tensor_groups": "",
+        "output_tensor_groups": "",
+        "custom_metadata": "[CustomMetadata]",
     },
+    "CustomMetadata": {"name": "string", "data": "[ubyte]"},
     "TensorMetadata": {
         "name": "string",
         "description": "string",
@@ -68,6 +81,19 @@ _UNIONS: Mapping[str, Mapping[int, str]] = {
     "content_properties": {FEATURE: "FeatureProperties", IMAGE: "ImageProperties"},
     "options": {NORMALIZATION: "NormalizationOptions"},
 }
+
+
+def segmenter_options() -> bytes:
+    """A file of ImageSegmenterOptions: probabilities are the softmax of the scores."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder()
+    version = builder.CreateString(PARSER_VERSION)
+    builder.StartObject(2)
+    builder.PrependInt8Slot(0, _SOFTMAX, 0)
+    builder.PrependUOffsetTRelativeSlot(1, version, 0)
+    builder.Finish(builder.EndObject(), b"V001")
+    return bytes(builder.Output())
 
 
 def _kind(table: str, field: str, values: Mapping[str, Any]) -> str:
@@ -93,6 +119,11 @@ def _write(builder: Any, kind: str, value: Any) -> int:
         builder.StartVector(4, len(value), 4)
         for number in reversed(value):
             builder.PrependFloat32(number)
+        return int(builder.EndVector())
+    if kind == "[ubyte]":
+        builder.StartVector(1, len(value), _ALIGNED)
+        builder.head -= len(value)
+        builder.Bytes[builder.head : builder.head + len(value)] = value
         return int(builder.EndVector())
     if kind.startswith("["):
         offsets = [_write(builder, kind[1:-1], item) for item in value]
@@ -157,6 +188,8 @@ class _Reader:
             return self._table(table.Indirect(at), kind)
         begin, length = table.Vector(at - table.Pos), table.VectorLen(at - table.Pos)
         self._spend(length)
+        if kind == "[ubyte]":
+            return bytes(self._data[begin : begin + length])
         if kind == "[float]":
             return list(struct.unpack_from(f"<{length}f", self._data, begin))
         return [self._value(table, kind[1:-1], begin + 4 * i) for i in range(length)]

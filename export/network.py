@@ -19,6 +19,9 @@ from mvit2.model import (
     QueryKeyValue,
     TransformerLayer,
 )
+from mvit2.segmentation import SpatialPyramid
+
+from .pyramid import PyramidForm
 
 __all__ = ["network_blocks"]
 
@@ -26,7 +29,10 @@ _KINDS: tuple[tuple[type[nn.Module], str], ...] = (
     (InvertedResidual, "inverted residual"),
     (TransformerLayer, "transformer layer"),
     (GlobalNorm, "normalisation"),
+    (SpatialPyramid, "spatial pyramid"),
+    (PyramidForm, "spatial pyramid"),
     (nn.Linear, "linear"),
+    (Pointwise, "linear"),
 )
 _POINTWISE = (Pointwise, QueryKeyValue)
 _CHANNELS_LAST = (TransformerLayer, GlobalNorm, *_POINTWISE)

@@ -81,7 +81,7 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     check_target(target, request.overwrite)
     with under_construction(target) as building, tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
         manifest = _Build(request, checkpoint, (building, Path(scratch)), listener).run(name)
-        if request.report:
+        if request.report and checkpoint.task is not SEGMENT:  # of which the report knows nothing yet
             _report(building, name, listener)
     return ExportResult(target, manifest)
 

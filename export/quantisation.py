@@ -205,9 +205,7 @@ class Quantiser:
     def _fidelity(self, reference: NDArray[Any], scores: NDArray[Any]) -> Fidelity:
         labels = self.judges.labels
         both = [None, None] if labels is None else [_accuracy(s, labels) for s in (reference, scores)]
-        return Fidelity(
-            self.judges.source, len(scores), *nearness(self.output.name, reference, scores), *both
-        )
+        return Fidelity(self.judges.source, len(scores), *nearness(self.output.name, reference, scores), *both)
 
     def _reached(self, fidelity: Fidelity) -> bool:
         request = self.request

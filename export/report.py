@@ -14,6 +14,7 @@ from mvit2.runtime.bench import Machine, Trial, bench, machine
 from mvit2.runtime.figures import Disagreement, Evaluation
 from mvit2.runtime.latency import Bounds
 from mvit2.runtime.subjects import find_subjects, usable
+from mvit2.tasks import CLASSIFY, require_task
 
 from .listener import Listener, Silent
 from .report_examples import MOST_PICTURES, Example, data_uri, example_pictures, examples
@@ -149,6 +150,7 @@ def gather(
     Raises BundleError: no bundle, or a damaged one; ImageError: a picture that cannot be read.
     """
     manifest = read_manifest(bundle)
+    require_task(CLASSIFY, manifest.task, bundle)
     labels = read_labels(bundle, manifest)
     pixels = {name: preprocess(path, manifest.preprocess) for name, path in pictures.items()}
     worst = tuple(d for d in evaluated.evaluation.worst if _differs(d))[:MOST_PICTURES] if evaluated else ()

@@ -5,6 +5,7 @@
    means. The input gets the scale 1/255 and zero-point 0, the CAST becomes a DEQUANTIZE, and the stem's weights give
    back the scale that export/fold.py put into them. XNNPACK then runs every operator, and clients that read the input's
    quantisation find the normalisation in it.
+3. ``narrow_argmax``: ONNX counts classes in int64, for which accelerators have no ARG_MAX; int32 counts as far.
 """
 
 from __future__ import annotations
@@ -15,12 +16,23 @@ import numpy as np
 
 from mvit2.flatbuffer import operator_code
 
-__all__ = ["name_output", "scale_input"]
+__all__ = ["name_output", "narrow_argmax", "scale_input"]
 
 
 def name_output(model: Any, name: str) -> None:
     graph = model.subgraphs[0]
     graph.tensors[graph.outputs[0]].name = name.encode()
+
+
+def narrow_argmax(model: Any) -> None:
+    """In place; models without one stay."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.ARG_MAX:
+            operator.builtinOptions.outputType = schema.TensorType.INT32
+            graph.tensors[operator.outputs[0]].type = schema.TensorType.INT32
 
 
 def scale_input(model: Any, scale: float) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from mvit2.errors import MissingEngineError, OutputError
 
 from .calibrate import calibrate, simulate
-from .pipeline import Listener, load
+from .listener import Listener
 from .request import ExportRequest
+from .subject import load
 
 if TYPE_CHECKING:
     from mvit2.quantize.sensitivity import BlockLoss

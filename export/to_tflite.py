@@ -23,7 +23,7 @@ from mvit2.flatbuffer import read_tflite, write_tflite
 from mvit2.manifest import Precision
 
 from .float16 import to_float16
-from .rewrite import name_output, scale_input
+from .rewrite import name_output, narrow_argmax, scale_input
 
 __all__ = ["to_tflite"]
 
@@ -66,6 +66,7 @@ def _finish(converted: Path, output: str, scale: float) -> Mapping[Precision, Pa
     model = read_tflite(converted)
     name_output(model, output)
     scale_input(model, scale)
+    narrow_argmax(model)
     write_tflite(model, converted)
     to_float16(model)
     halved = converted.with_name("finished_float16.tflite")

@@ -11,7 +11,8 @@ __all__ = ["Block", "block_of"]
 
 _PARTS = r"(transformer\.)?layer\.\d+|downsampling_layer|conv_kxk|conv_1x1|layernorm|conv_projection"
 _MOST = 10**15  # far above any network, and exact as a float
-_OURS = re.compile(rf"(conv_stem|classifier|encoder\.layer\.\d+\.({_PARTS}))(?![^.])")
+_HEADS = r"classifier|segmentation_head\.(aspp|classifier)"
+_OURS = re.compile(rf"(conv_stem|{_HEADS}|encoder\.layer\.\d+\.({_PARTS}))(?![^.])")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@
 2. Their weights become int8 per channel, their biases int32; the tensors of the plan become uint8, whose products with
    int8 are the ones that x86 computes fastest. They are exact where it has VNNI; elsewhere ONNX Runtime clips sums of
    two to 16 bits, unless the session option "session.x64quantprecision" is "1".
-3. Transposing, reshaping and resizing keep the quantisation of what they move.
+3. Transposing, reshaping, resizing and concatenation keep the quantisation of what they move. A ReLU after a
+   convolution is gone: uint8 of a range that begins at 0 clips the same.
 4. A uint8 image is its own quantisation: DequantizeLinear takes the place of Cast.
 
 Float32 where ONNX Runtime is faster with it, one rounding less than the plan asks for: SiLU itself (the lookup
@@ -14,17 +15,17 @@ table and the int8 product take twice as long), and what a Gemm puts out (its in
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
 
 from mvit2.errors import ConversionError
 
+from .onnx_edit import OnnxEdit, new_node, set_inputs
 from .plan import SIGMOID, LayerPlan, Plan, Range
 
 __all__ = ["quantise_onnx"]
@@ -60,21 +61,16 @@ def quantise_onnx(model: onnx.ModelProto, plan: Plan, scale: float) -> onnx.Mode
 
 
 @dataclass
-class _Rewrite:
-    graph: onnx.GraphProto
+class _Rewrite(OnnxEdit):
     plan: Plan
     scale: float
     sizes: dict[str, list[int]]  # 0: open
-    nodes: list[NodeProto] = field(default_factory=list)
-    constants: dict[str, list[int]] = field(default_factory=dict)  # name -> shape
     uint8: dict[str, _Steps] = field(default_factory=dict)  # tensor -> its quantisation
     inputs: dict[str, _Steps] = field(default_factory=dict)  # float tensor -> how int8 layers want it
     twins: dict[str, NodeProto] = field(default_factory=dict)  # a layer's output -> the node that computes gain * x
     parameters: list[NodeProto] = field(default_factory=list)  # what dequantises weights and biases
 
     def run(self) -> None:
-        self.nodes = list(self.graph.node)
-        self.constants = {tensor.name: list(tensor.dims) for tensor in self.graph.initializer}
         for node in [node for node in self.nodes if node.op_type == "MatMul" and node.input[1] in self.constants]:
             self._matmul_to_gemm(node)
         layers = [node for node in self.nodes if node.op_type in _LAYERS and node.input[1] in self.constants]
@@ -88,10 +84,7 @@ class _Rewrite:
                 self._mark_input(node.input[0], layer)
         for node, layer in zip(layers, self.plan.layers, strict=True):
             self._quantise_layer(node, layer)
-        nodes = self._connected()
-        del self.graph.node[:]
-        self.graph.node.extend([*self.parameters, *nodes])
-        self._prune()
+        self._finish([*self.parameters, *self._connected()])
 
     def _matmul_to_gemm(self, node: NodeProto) -> None:
         """What onnxsim leaves of a 1x1 layer whose bias is zero gets the form of the others, which have a bias."""
@@ -100,10 +93,10 @@ class _Rewrite:
         rows = self._constant(f"rows_{inner}", np.array([-1, inner]))
         shape = self._constant(f"{output}_shape", np.array([-1, *self.sizes[output][1:]]))
         bias = self._constant(f"{output}_zeros", np.zeros(outer, np.float32))
-        gemm = _node("Gemm", [f"{output}_rows", weight, bias], f"{output}_gemm")
+        gemm = new_node("Gemm", [f"{output}_rows", weight, bias], f"{output}_gemm")
         before, after = (
-            _node("Reshape", [data, rows], f"{output}_rows"),
-            _node("Reshape", [gemm.output[0], shape], output),
+            new_node("Reshape", [data, rows], f"{output}_rows"),
+            new_node("Reshape", [gemm.output[0], shape], output),
         )
         self._replace(node, [before, gemm, after])
 
@@ -118,6 +111,7 @@ class _Rewrite:
 
     def _mark(self, node: NodeProto, layer: LayerPlan) -> None:
         """Say which tensors after a layer are uint8."""
+        self._drop_relu(node, layer)
         own = outputs = self._keep(node.output[0], _steps(layer.output))
         if layer.activated is not None:
             sigmoid = self._reader(own, "Sigmoid")
@@ -134,6 +128,12 @@ class _Rewrite:
             addition = self._reader(outputs, "Add")
             if all(tensor in self.uint8 for tensor in addition.input):
                 self._keep(addition.output[0], _steps(layer.added))
+
+    def _drop_relu(self, node: NodeProto, layer: LayerPlan) -> None:
+        readers = [reader for reader in self.nodes if node.output[0] in reader.input]
+        if node.op_type == "Conv" and [r.op_type for r in readers] == ["Relu"] and _steps(layer.output).zero_point == 0:
+            self._replace(readers[0], [])
+            node.output[0] = readers[0].output[0]
 
     def _gain(self, node: NodeProto, sigmoid: NodeProto, layer: LayerPlan) -> None:
         """Sigmoid(x) -> Sigmoid(gain * x), all of it int8; gain * x is computed by a twin of the layer itself."""
@@ -157,13 +157,13 @@ class _Rewrite:
         x, y = sigmoid.input[0], product.output[0]
         _, channels, height, width = self.sizes[x]
         shape = self._constant(f"map_{height}_{width}_{channels}", np.array([-1, height, width, channels]))
-        moved = _node("Transpose", [x], f"{y}_nhwc", perm=(0, 2, 3, 1))
-        flat = _node("Flatten", [moved.output[0]], f"{y}_flat", axis=3)
-        _set_inputs(sigmoid, [flat.output[0]])
-        _set_inputs(product, [flat.output[0], sigmoid.output[0]])
+        moved = new_node("Transpose", [x], f"{y}_nhwc", perm=(0, 2, 3, 1))
+        flat = new_node("Flatten", [moved.output[0]], f"{y}_flat", axis=3)
+        set_inputs(sigmoid, [flat.output[0]])
+        set_inputs(product, [flat.output[0], sigmoid.output[0]])
         product.output[0] = f"{y}_product"
-        shaped = _node("Reshape", [product.output[0], shape], f"{y}_map")
-        back = _node("Transpose", [shaped.output[0]], y, perm=(0, 3, 1, 2))
+        shaped = new_node("Reshape", [product.output[0], shape], f"{y}_map")
+        back = new_node("Transpose", [shaped.output[0]], y, perm=(0, 3, 1, 2))
         self._replace(sigmoid, [moved, flat, sigmoid])
         self._replace(product, [product, shaped, back])
 
@@ -182,18 +182,14 @@ class _Rewrite:
     def _keep(self, tensor: str, steps: _Steps) -> list[str]:
         """Mark ``tensor`` and what only moves it; returns them."""
         self.uint8[tensor] = steps
-        moved = [node.output[0] for node in self.nodes if node.op_type in _KEEPS and node.input[0] == tensor]
+        moved = [node.output[0] for node in self.nodes if self._only_moves(node, tensor)]
         return [tensor, *(name for output in moved for name in self._keep(output, steps))]
 
-    def _reader(self, tensors: list[str], kind: str) -> NodeProto:
-        found = [node for node in self.nodes if node.op_type == kind and set(node.input) & set(tensors)]
-        if len(found) != 1:
-            raise ConversionError(f"{len(found)} {kind} nodes read {tensors[0]}, the network has 1.")
-        return found[0]
-
-    def _replace(self, old: NodeProto, new: Iterable[NodeProto]) -> None:
-        at = next(index for index, node in enumerate(self.nodes) if node is old)
-        self.nodes[at : at + 1] = new
+    def _only_moves(self, node: NodeProto, tensor: str) -> bool:
+        """Or joins it to others of its quantisation."""
+        if node.op_type == "Concat" and tensor in node.input:
+            return all(self.uint8.get(other) == self.uint8[tensor] for other in node.input)
+        return node.op_type in _KEEPS and node.input[0] == tensor
 
     def _quantise_layer(self, node: NodeProto, layer: LayerPlan) -> None:
         """Its weights and biases, in the plan's values and in the types of its mode."""
@@ -221,7 +217,7 @@ class _Rewrite:
                     weight = self._scaled(weight, layer.weight_scale * factor, axis=1 if transposed else 0)
                 if has_steps:
                     new_bias = self._scaled(new_bias, scale * factor, axis=0)
-                _set_inputs(reader, [data, weight, new_bias])
+                set_inputs(reader, [data, weight, new_bias])
 
     def _scaled(self, constant: str, scale: NDArray[np.float32], axis: int) -> str:
         """Dequantised per channel.
@@ -232,7 +228,7 @@ class _Rewrite:
         inputs = [constant, self._constant(f"{constant}_scale", scale)]
         if constant.endswith("_weight"):
             inputs.append(self._constant(f"{constant}_zeros", np.zeros(len(scale), np.int8)))
-        self.parameters.append(_node("DequantizeLinear", inputs, f"{constant}_float", axis=axis))
+        self.parameters.append(new_node("DequantizeLinear", inputs, f"{constant}_float", axis=axis))
         return f"{constant}_float"
 
     def _connected(self) -> list[NodeProto]:
@@ -254,11 +250,11 @@ class _Rewrite:
         return nodes
 
     def _pair(self, source: str, target: str, steps: _Steps) -> list[NodeProto]:
-        quantise = _node("QuantizeLinear", [source, *self._parameters(steps)], f"{target}_uint8")
+        quantise = new_node("QuantizeLinear", [source, *self._parameters(steps)], f"{target}_uint8")
         return [quantise, self._dequantise(quantise.output[0], target, steps)]
 
     def _dequantise(self, source: str, target: str, steps: _Steps) -> NodeProto:
-        return _node("DequantizeLinear", [source, *self._parameters(steps)], target)
+        return new_node("DequantizeLinear", [source, *self._parameters(steps)], target)
 
     def _parameters(self, steps: _Steps) -> list[str]:
         scale, zero_point = np.array(steps.scale, np.float32), np.array(steps.zero_point, np.uint8)
@@ -266,28 +262,6 @@ class _Rewrite:
             self._constant(f"scale_{steps.scale}", scale),
             self._constant(f"zero_point_{steps.zero_point}", zero_point),
         ]
-
-    def _constant(self, name: str, values: NDArray[Any]) -> str:
-        """A new initialiser; equal names stand for equal values."""
-        if name not in self.constants:
-            self.graph.initializer.append(numpy_helper.from_array(values, name))
-            self.constants[name] = list(values.shape)
-        return name
-
-    def _prune(self) -> None:
-        read = {name for node in self.graph.node for name in node.input}
-        kept = [tensor for tensor in self.graph.initializer if tensor.name in read]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(kept)
-
-
-def _node(kind: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
-    return helper.make_node(kind, inputs, [output], name=f"{output}_{kind}", **attributes)
-
-
-def _set_inputs(node: NodeProto, inputs: list[str]) -> None:
-    del node.input[:]
-    node.input.extend(inputs)
 
 
 def _steps(covered: Range | None) -> _Steps:

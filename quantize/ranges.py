@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .plan import INSIDE, OVER_IMAGES, Range
-from .simulate import Point, Simulation
+from .point import Point
+from .simulate import Simulation
 
 __all__ = ["METHODS", "Method", "measure_ranges"]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from .simulate import GATE, Layer, Simulation
 
 __all__ = ["Found", "find_ranges", "learning_steps", "make_plan", "modes"]
 
+_FLOAT_OUTPUTS = ("classifier", "aspp.pooled", "aspp.context")
 Step = Callable[[str], AbstractContextManager[None]]
 # A gain costs a second run of the layer and SiLU in two steps: about 0.3 ns per value where it was tried.
 _BUDGET = 0.16  # of all values that pass through SiLU between convolutions
@@ -58,12 +60,12 @@ class Found:
 
 
 def modes(float_blocks: frozenset[str] = frozenset()) -> Callable[[str], Mode]:
-    """The recipe: int8, but for named blocks; the classifier's output stays float, which costs nothing."""
+    """The recipe: int8, but for named blocks; outputs of the last layer and of vectors stay float, at no cost."""
 
     def mode(layer: str) -> Mode:
         if block_of(layer) in float_blocks:
             return "float"
-        return "dynamic" if layer == "classifier" else "int8"
+        return "dynamic" if layer.endswith(_FLOAT_OUTPUTS) else "int8"
 
     return mode
 
@@ -212,8 +214,9 @@ def _learn(simulation: Simulation, pixels: NDArray[np.uint8], targets: NDArray[n
         batch, order = order[:_BATCH], order[_BATCH:]
         optimiser.zero_grad()
         for part in np.split(batch, range(_PART, len(batch), _PART)):
-            error = simulation.network(simulation.inputs(pixels[part])) - torch.from_numpy(targets[part])
-            (error.square().sum() / float(np.square(targets[batch]).sum())).backward()
+            error = simulation.run(pixels[part]) - torch.from_numpy(targets[part])
+            loss: Any = error.square().sum() / float(np.square(targets[batch]).sum())
+            loss.backward()
         optimiser.step()
         schedule.step()
     for end in ends:

@@ -21,71 +21,14 @@ from mvit2.model import ConvLayer, FeedForward, InvertedResidual, Network, Point
 from mvit2.preprocess_spec import PreprocessSpec
 
 from .plan import Mode, Range, weight_scales
+from .point import Point, rounded
 
-__all__ = ["Layer", "Point", "Simulation"]
+__all__ = ["Layer", "Simulation"]
 
+_AFTER_FLOATS = ("conv_projection", "classifier", "pooled", "context")  # layers that read what is computed in float
+_PYRAMID = "segmentation_head.aspp.convs."
 _BATCH = 4  # more would leave the caches, and the allocator's pool for the largest maps
-_TINY = 1e-6
 GATE = Range(-8.0, 8.0)  # of sigmoid's input where SiLU is computed apart: beyond, sigmoid is 0 or 1 to 8 bits
-
-
-class _FakeQuantise(torch.autograd.Function):
-    """Round to int8 and back. The gradient passes what was not clipped; ranges learn as in LSQ (arXiv 1902.08153)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
-        covered = Range(lo.item(), hi.item())
-        y = _rounded(x, covered)
-        ctx.save_for_backward(x, y)
-        ctx.covered = covered
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, y = ctx.saved_tensors
-        lo, hi = ctx.covered.lo, ctx.covered.hi
-        inside = torch.ops.aten.hardtanh_backward(grad, x, lo, hi)  # one pass each, where masks would take three
-        under = torch.ops.aten.hardtanh_backward(grad, x, -torch.inf, hi).sum()
-        step = (y - x).mul_(inside).sum() / (hi - lo)
-        return inside, under - inside.sum() - step, grad.sum() - under + step
-
-
-def _rounded(x: Tensor, covered: Range) -> Tensor:
-    """What int8 keeps of ``x``; ten times faster than torch.fake_quantize_per_tensor_affine, and equal."""
-    least, most = -128 - covered.zero_point, 127 - covered.zero_point
-    return torch.mul(x, 1 / covered.scale).round_().clamp_(least, most).mul_(covered.scale)
-
-
-class Point(nn.Module):
-    """One tensor of the network that int8 stores."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.active = False
-        self.observer: Callable[[Tensor], None] | None = None
-        # Logarithms of -lo and hi: Adam then moves every range by the same share.
-        self.below, self.above = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
-        self.has_negatives = True
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.observer is not None:
-            self.observer(x)
-        return self._round(x) if self.active else x
-
-    def _round(self, x: Tensor) -> Tensor:
-        lo = -self.below.exp() if self.has_negatives else torch.zeros(())
-        rounded: Tensor = _FakeQuantise.apply(x, lo, self.above.exp())  # type: ignore[no-untyped-call]
-        return rounded
-
-    def cover(self, covered: Range) -> None:
-        self.has_negatives = covered.lo < -_TINY
-        with torch.no_grad():
-            self.below.fill_(float(np.log(max(-covered.lo, _TINY))))
-            self.above.fill_(float(np.log(max(covered.hi, _TINY))))
-
-    @property
-    def range(self) -> Range:
-        return Range(-self.below.exp().item() if self.has_negatives else 0.0, self.above.exp().item())
 
 
 class Layer(nn.Module):
@@ -170,7 +113,7 @@ class Layer(nn.Module):
     def _activate(self, x: Tensor) -> Tensor:
         if self.gain is None or self.mode != "int8":
             return F.silu(x)
-        return x * torch.sigmoid(_rounded(x, GATE))
+        return x * torch.sigmoid(rounded(x, GATE))
 
     def _scaled(self, point: Point, x: Tensor) -> Tensor:
         """A point of this layer's output; with a gain, int8 stores x / gain."""
@@ -216,22 +159,30 @@ class Simulation:
     def _chain(self) -> None:
         for before, layer in zip(self.layers, self.layers[1:], strict=False):
             kind = layer.name.rsplit(".", 1)[-1]
-            floats_before = kind in ("conv_projection", "classifier") or ".transformer." in layer.name
+            floats_before = kind in _AFTER_FLOATS or ".transformer." in layer.name
             layer.chain = before if not floats_before or kind == "conv2" else None
+        self._chain_pyramid()
         by_name = {layer.name: layer for layer in self.layers}
         for path, module in self.network.mobilevitv2.named_modules():
             if isinstance(module, _Residual):
                 by_name[f"{path}.reduce_1x1"].skip = by_name[f"{path}.expand_1x1"].chain
 
+    def _chain_pyramid(self) -> None:
+        """Of a segmentation head: convolutions that read the same map, and whose outputs become one."""
+        around = [layer for layer in self.layers if layer.name.startswith(_PYRAMID)]
+        (*_, last) = (layer for layer in self.layers if layer.name.endswith("conv_projection"))
+        for layer in around:
+            layer.chain, layer.output = last, around[0].output
+
     def points(self) -> list[Point]:
-        """Those that the present modes use, in order."""
+        """Those that the present modes use, in order; one that several layers share is there once."""
         found = []
         for layer in self.layers:
             found += [layer.input] if layer.reads_float else []
             found += [layer.output] if layer.mode == "int8" else []
             found += [layer.activated] if layer.mode == "int8" and layer.silu else []
             found += [layer.added] if layer.skip is not None and layer.writes_int8 else []
-        return found
+        return list(dict.fromkeys(found))
 
     def cover(self, points: Sequence[Point], ranges: Sequence[Range]) -> None:
         """Set ranges; layers whose float predecessor would leave the quantising to them follow it."""
@@ -261,9 +212,15 @@ class Simulation:
             return torch.from_numpy(to_pixel_values(pixels, self.spec))
         return torch.from_numpy(pixels).permute(0, 3, 1, 2) * self.spec.scale
 
+    def run(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """uint8 RGB [N, H, W, 3] -> logits (N, classes), of a segmentation network (N, h, w, classes)."""
+        logits: Tensor = self.network(self.inputs(pixels))
+        return logits.movedim(1, -1)
+
     @torch.no_grad()
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        parts = [self.network(self.inputs(pixels[i : i + _BATCH])) for i in range(0, len(pixels), _BATCH)]
+        """As ``run``, for any number of pictures."""
+        parts = [self.run(pixels[i : i + _BATCH]) for i in range(0, len(pixels), _BATCH)]
         return np.asarray(torch.cat(parts).numpy())
 
 
@@ -286,7 +243,8 @@ def _instrument(module: nn.Module, path: str) -> Iterator[Layer]:
 
 def _layer(child: nn.Module, name: str, parent: nn.Module) -> Layer | None:
     if isinstance(child, ConvLayer):
-        return Layer(name, child.convolution, channels_last=False, silu=isinstance(child.activation, nn.SiLU))
+        silu, relu = (isinstance(child.activation, kind) for kind in (nn.SiLU, nn.ReLU))
+        return Layer(name, child.convolution, channels_last=False, silu=silu, relu=relu)
     if isinstance(child, Pointwise):
         silu = isinstance(parent, FeedForward) and name.endswith("conv1") and isinstance(parent.activation, nn.SiLU)
         return Layer(name, child.convolution, channels_last=True, silu=silu, relu=name.endswith("qkv_proj.value"))

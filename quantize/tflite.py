@@ -3,7 +3,7 @@
 1. The layers of the plan are the CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED operators in graph order; their shapes
    must agree. What belongs to a layer (SiLU, residual addition) is found by walking the graph, never by a name.
 2. Their weights become int8 per channel, their biases int32; the tensors of the plan become int8.
-3. Padding and resizing keep the quantisation of what they move.
+3. Padding, resizing and concatenation keep the quantisation of what they move.
 4. Where int8 meets float a QUANTIZE or DEQUANTIZE is put. Input and output keep their types.
 """
 
@@ -38,6 +38,7 @@ _INT8_VERSIONS = {
     _OP.ADD: 2,
     _OP.PAD: 2,
     _OP.RESIZE_BILINEAR: 3,
+    _OP.CONCATENATION: 2,
     _OP.QUANTIZE: 1,
     _OP.DEQUANTIZE: 2,
 }
@@ -63,7 +64,7 @@ class _Rewrite(GraphEdit):
 
     def run(self) -> None:
         self.graph.operators = list(self.graph.operators)
-        layers = [op for op in self.graph.operators if self._code(op) in _LAYERS]
+        layers = self._layers()
         if len(layers) != len(self.plan.layers):
             raise ConversionError(f"the graph holds {len(layers)} layers, the network {len(self.plan.layers)}.")
         for operator, layer in zip(layers, self.plan.layers, strict=True):
@@ -75,6 +76,16 @@ class _Rewrite(GraphEdit):
             self._set_type(tensor, quantisation)
         self._connect()
         prune(self.model)
+
+    def _layers(self) -> list[Any]:
+        """In the network's order: the graph's, but for layers side by side, which are in that of what joins them."""
+        layers = [op for op in self.graph.operators if self._code(op) in _LAYERS]
+        for joint in self.graph.operators:
+            if self._code(joint) == _OP.CONCATENATION:
+                branches = [self._producer(int(tensor)) for tensor in joint.inputs]
+                for place, branch in zip(sorted(map(layers.index, branches)), branches, strict=True):
+                    layers[place] = branch
+        return layers
 
     def _readers(self, tensor: int, code: int) -> list[Any]:
         return [op for op in self.graph.operators if tensor in list(op.inputs) and self._code(op) == code]
@@ -109,10 +120,13 @@ class _Rewrite(GraphEdit):
             self.inputs[tensor] = layer.input
 
     def _keep(self, tensor: int, quantisation: Range) -> int:
-        """Mark ``tensor`` and what only pads or resizes it."""
+        """Mark ``tensor``, and what only pads or resizes it or joins it to others of that quantisation."""
         self.int8[int(tensor)] = quantisation
         for code in _KEEPS:
             for reader in self._readers(tensor, code):
+                self._keep(reader.outputs[0], quantisation)
+        for reader in self._readers(tensor, _OP.CONCATENATION):
+            if all(self.int8.get(int(t)) == quantisation for t in reader.inputs):
                 self._keep(reader.outputs[0], quantisation)
         return int(tensor)
 

@@ -1,7 +1,8 @@
-"""Classify pictures with MediaPipe Tasks: python in_mediapipe.py PIXELS.npy JOBS.json prints what it says, as JSON.
+"""Run our files with MediaPipe Tasks, in a process without a network (conftest.py, the fixture ``mediapipe``).
 
-A process of its own, because MediaPipe reports its use to Google: tests/test_metadata.py starts it without a network.
-PIXELS is uint8 [N, H, W, 3]; JOBS is a list of {"model": file, "mode": "IMAGE" or "VIDEO", "locale": "de" or ""}.
+``in_mediapipe.py classify PIXELS.npy JOBS.json`` prints what it says, as JSON; JOBS is a list of {"model": file,
+"mode": "IMAGE" or "VIDEO", "locale": "de" or ""}. ``in_mediapipe.py segment PIXELS.npy MODEL MASKS.npy`` writes
+confidences, float32 [N, H, W, classes]. PIXELS is uint8 [N, H, W, 3].
 """
 
 import json
@@ -11,7 +12,17 @@ from pathlib import Path
 import mediapipe as mp
 import numpy as np
 from mediapipe.tasks.python import BaseOptions
-from mediapipe.tasks.python.vision import ImageClassifier, ImageClassifierOptions, RunningMode
+from mediapipe.tasks.python.vision import (
+    ImageClassifier,
+    ImageClassifierOptions,
+    ImageSegmenter,
+    ImageSegmenterOptions,
+    RunningMode,
+)
+
+
+def as_image(picture: np.ndarray) -> mp.Image:
+    return mp.Image(image_format=mp.ImageFormat.SRGB, data=picture)
 
 
 def classify(pixels: np.ndarray, model: str, mode: str, locale: str) -> list[list[dict[str, object]]]:
@@ -21,13 +32,22 @@ def classify(pixels: np.ndarray, model: str, mode: str, locale: str) -> list[lis
     answers = []
     with ImageClassifier.create_from_options(options) as classifier:
         for number, picture in enumerate(pixels):
-            image = mp.Image(image_format=mp.ImageFormat.SRGB, data=picture)
             at = [] if mode == "IMAGE" else [33 * number]  # milliseconds
-            result = (classifier.classify if mode == "IMAGE" else classifier.classify_for_video)(image, *at)
+            result = (classifier.classify if mode == "IMAGE" else classifier.classify_for_video)(as_image(picture), *at)
             answers.append([vars(category) for category in result.classifications[0].categories])
     return answers
 
 
+def segment(pixels: np.ndarray, model: str) -> np.ndarray:
+    options = ImageSegmenterOptions(base_options=BaseOptions(model_asset_path=model), output_confidence_masks=True)
+    with ImageSegmenter.create_from_options(options) as segmenter:
+        results = [segmenter.segment(as_image(picture)).confidence_masks for picture in pixels]
+        return np.stack([np.concatenate([np.atleast_3d(m.numpy_view()) for m in masks], -1) for masks in results])
+
+
 if __name__ == "__main__":
-    pixels = np.load(sys.argv[1])
-    print(json.dumps([classify(pixels, **job) for job in json.loads(Path(sys.argv[2]).read_text())]))
+    task, pixels = sys.argv[1], np.load(sys.argv[2])
+    if task == "segment":
+        np.save(sys.argv[4], segment(pixels, sys.argv[3]))
+    else:
+        print(json.dumps([classify(pixels, **job) for job in json.loads(Path(sys.argv[3]).read_text())]))

@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import chdir
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,16 +27,35 @@ from oracles import timm_mobilevit  # beside this file
 from mvit2.runtime.anymodel import open_any, random_inputs
 from mvit2.runtime.latency import interleaved, paired_ratio
 
-EDGE = 256
 LIMIT_MINUTES = 5  # for one export of one tool
-Maker = Callable[[str, Path], Path]
 
 
-def transformers_model(width: str) -> torch.nn.Module:
-    from transformers import MobileViTV2Config, MobileViTV2ForImageClassification
+@dataclass(frozen=True)
+class Subject:
+    """The network that everybody exports; segmentation as published for PASCAL VOC: 512 px, output stride 16."""
 
-    config = MobileViTV2Config(width_multiplier=float(width), image_size=EDGE, num_labels=1000)
-    return MobileViTV2ForImageClassification(config).eval()
+    width: str
+    task: str
+
+    @property
+    def edge(self) -> int:
+        return {"classify": 256, "segment": 512}[self.task]
+
+    def model(self) -> torch.nn.Module:
+        import transformers
+
+        config = transformers.MobileViTV2Config(width_multiplier=float(self.width), image_size=self.edge)
+        if self.task == "segment":
+            config.num_labels, config.output_stride = 21, 16
+            return transformers.MobileViTV2ForSemanticSegmentation(config).eval()
+        config.num_labels = 1000
+        return transformers.MobileViTV2ForImageClassification(config).eval()
+
+    def example(self) -> torch.Tensor:
+        return torch.rand(1, 3, self.edge, self.edge)
+
+
+Maker = Callable[[Subject, Path], Path]
 
 
 class Logits(torch.nn.Module):
@@ -49,28 +69,26 @@ class Logits(torch.nn.Module):
         return self.model(pixel_values).logits
 
 
-def example() -> torch.Tensor:
-    return torch.rand(1, 3, EDGE, EDGE)
-
-
-def transformers_onnx(width: str, folder: Path) -> Path:
+def transformers_onnx(subject: Subject, folder: Path) -> Path:
     file = folder / "transformers.onnx"
-    torch.onnx.export(Logits(transformers_model(width)), (example(),), str(file), dynamo=True, external_data=False)
+    torch.onnx.export(Logits(subject.model()), (subject.example(),), str(file), dynamo=True, external_data=False)
     return file
 
 
-def timm_onnx(width: str, folder: Path) -> Path:
+def timm_onnx(subject: Subject, folder: Path) -> Path:
+    if subject.task != "classify":
+        raise ValueError("timm has classifiers only")
     mobilevit = timm_mobilevit()
     from timm.layers import set_exportable
 
-    file, name = folder / "timm.onnx", f"mobilevitv2_{round(100 * float(width)):03}"
+    file, name = folder / "timm.onnx", f"mobilevitv2_{round(100 * float(subject.width)):03}"
     with set_exportable(True):
         model = vars(mobilevit)[name](pretrained=False).eval()
-    torch.onnx.export(model, (example(),), str(file), dynamo=False, opset_version=18)
+    torch.onnx.export(model, (subject.example(),), str(file), dynamo=False, opset_version=18)
     return file
 
 
-def onnxruntime_int8(width: str, folder: Path) -> Path:
+def onnxruntime_int8(subject: Subject, folder: Path) -> Path:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
     class Noise(CalibrationDataReader):
@@ -79,29 +97,41 @@ def onnxruntime_int8(width: str, folder: Path) -> Path:
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             self.left -= 1
-            return {"pixel_values": example().numpy()} if self.left >= 0 else None
+            return {"pixel_values": subject.example().numpy()} if self.left >= 0 else None
 
     file = folder / "onnxruntime_int8.onnx"
     quantize_static(folder / "transformers.onnx", file, Noise(), quant_format=QuantFormat.QDQ, per_channel=True)
     return file
 
 
-def onnx2tf_tflite(source: str, width: str, folder: Path) -> Path:
-    """onnx2tf downloads pictures for a check of its own unless a file of this name and shape is there."""
+def onnx2tf_tflite(source: str, kind: str, subject: Subject, folder: Path) -> Path:
+    """``kind`` is the end of the file that is wanted.
+
+    onnx2tf downloads pictures for a check of its own unless a file of this name and shape is there.
+    """
     import onnx2tf
 
-    out = folder / f"{source}_onnx2tf"
+    out, wants_int8 = folder / f"{source}_{kind}_onnx2tf", "quant" in kind
+    noise = folder / "noise.npy"
+    np.save(noise, np.random.default_rng(0).random((4, subject.edge, subject.edge, 3), np.float32))
+    calibration = [["pixel_values", str(noise), [[[[0.0] * 3]]], [[[[1.0] * 3]]]]] if wants_int8 else None
     np.save(folder / "calibration_image_sample_data_20x128x128x3_float32.npy", np.zeros((20, 128, 128, 3), np.float32))
     with chdir(folder):
-        onnx2tf.convert(str(folder / f"{source}.onnx"), output_folder_path=str(out), non_verbose=True)
-    return next(out.glob("*_float32.tflite"))
+        onnx2tf.convert(
+            str(folder / f"{source}.onnx"),
+            output_folder_path=str(out),
+            non_verbose=True,
+            output_integer_quantized_tflite=wants_int8,
+            custom_input_op_name_np_data_path=calibration,
+        )
+    return next(out.glob(f"*_{kind}.tflite"))
 
 
-def litert_torch_tflite(width: str, folder: Path) -> Path:
+def litert_torch_tflite(subject: Subject, folder: Path) -> Path:
     import litert_torch
 
     file = folder / "litert_torch.tflite"
-    litert_torch.convert(Logits(transformers_model(width)), (example(),)).export(str(file))
+    litert_torch.convert(Logits(subject.model()), (subject.example(),)).export(str(file))
     return file
 
 
@@ -109,26 +139,27 @@ MAKERS: dict[str, Maker] = {  # in this order: some start from the file of anoth
     "transformers, dynamo -> ONNX Runtime": transformers_onnx,
     "timm, legacy exporter -> ONNX Runtime": timm_onnx,
     "transformers, ONNX Runtime's own int8": onnxruntime_int8,
-    "transformers -> onnx2tf -> LiteRT": partial(onnx2tf_tflite, "transformers"),
-    "timm -> onnx2tf -> LiteRT": partial(onnx2tf_tflite, "timm"),
+    "transformers -> onnx2tf -> LiteRT": partial(onnx2tf_tflite, "transformers", "float32"),
+    "transformers -> onnx2tf's int8 -> LiteRT": partial(onnx2tf_tflite, "transformers", "integer_quant"),
+    "timm -> onnx2tf -> LiteRT": partial(onnx2tf_tflite, "timm", "float32"),
     "transformers -> litert-torch -> LiteRT": litert_torch_tflite,
 }
 OURS = ("model_float32.onnx", "model_float32.tflite", "model_int8.onnx", "model_int8.tflite")
 
 
-def ours(width: str, folder: Path) -> Path:
-    options = ("--weights", "untrained", "--image-size", str(EDGE), "--quantize", "int8", "--learning-steps", "0")
-    command = [sys.executable, "-m", "mvit2", "export", "--variant", width, *options, "--force", "--quiet"]
+def ours(subject: Subject, folder: Path) -> Path:
+    options = ("--weights", "untrained", "--task", subject.task, "--quantize", "int8", "--learning-steps", "0")
+    command = [sys.executable, "-m", "mvit2", "export", "--variant", subject.width, *options, "--force", "--quiet"]
     subprocess.run([*command, "--output", str(folder)], check=True, stderr=subprocess.DEVNULL)
     return next(folder.glob("mobilevitv2-*"))
 
 
-def made(width: str, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+def made(subject: Subject, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """Files of ours and of the peers, and why those that are missing could not be made."""
-    bundle = ours(width, folder)
+    bundle = ours(subject, folder)
     files, failed = {f"mvit2 {name}": bundle / name for name in OURS}, {}
     for name in MAKERS:
-        result = made_apart(name, width, folder)
+        result = made_apart(name, subject, folder)
         if isinstance(result, Path):
             files[name] = result
         else:
@@ -136,11 +167,11 @@ def made(width: str, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
     return files, failed
 
 
-def made_apart(name: str, width: str, folder: Path) -> Path | str:
+def made_apart(name: str, subject: Subject, folder: Path) -> Path | str:
     """In a process of its own, for some tools talk much and some do not end: the file, or why there is none."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=make_one, args=(name, width, folder, theirs))
+    process = spawn.Process(target=make_one, args=(name, subject, folder, theirs))
     process.start()
     theirs.close()
     try:
@@ -153,23 +184,23 @@ def made_apart(name: str, width: str, folder: Path) -> Path | str:
         process.join()
 
 
-def make_one(name: str, width: str, folder: Path, answer: Connection) -> None:
+def make_one(name: str, subject: Subject, folder: Path, answer: Connection) -> None:
     log = os.open(folder / "peers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(log, stream)
     try:
-        answer.send(MAKERS[name](width, folder))
+        answer.send(MAKERS[name](subject, folder))
     except (Exception, SystemExit) as error:  # onnx2tf exits; whatever a tool raises is what its user would see
         answer.send(" ".join(f"{type(error).__name__}: {error}".split())[:160])
 
 
-def measured(width: str, files: dict[str, Path], threads: int, runs: int) -> dict[str, np.ndarray]:
+def measured(subject: Subject, files: dict[str, Path], threads: int, runs: int) -> dict[str, np.ndarray]:
     torch.set_num_threads(threads)
     work: dict[str, Callable[[], object]] = {}
     for name, file in files.items():
         model = open_any(file, threads)
         work[name] = partial(model.run, random_inputs(model))
-    eager, pixels = transformers_model(width), example()
+    eager, pixels = subject.model(), subject.example()
 
     def run_eager() -> None:
         with torch.inference_mode():
@@ -180,18 +211,20 @@ def measured(width: str, files: dict[str, Path], threads: int, runs: int) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", choices=("classify", "segment"), default="classify")
     parser.add_argument("--widths", nargs="+", default=["0.5", "1.0"])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--runs", type=int, default=50)
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # the peers' tools have many
-    for width in options.widths:
+    for subject in (Subject(width, options.task) for width in options.widths):
         with tempfile.TemporaryDirectory(prefix="mvit2-peers-") as scratch:
-            files, failed = made(width, Path(scratch))
+            files, failed = made(subject, Path(scratch))
             for threads in options.threads:
-                seconds = measured(width, files, threads, options.runs)
+                seconds = measured(subject, files, threads, options.runs)
                 reference = seconds["mvit2 model_float32.tflite"]
-                print(f"\nwidth {width}, {EDGE} px, {threads} thread(s); time / mvit2 model_float32.tflite")
+                what = f"{subject.task}, width {subject.width}, {subject.edge} px"
+                print(f"\n{what}, {threads} thread(s); time / mvit2 model_float32.tflite")
                 for name, values in sorted(seconds.items(), key=lambda item: float(np.median(item[1]))):
                     print(f"{name:42} {paired_ratio(values, reference):5.2f} {1000 * np.median(values):8.2f} ms")
             for name, reason in failed.items():

@@ -93,7 +93,7 @@ def test_plans_hold_what_was_added_until_it_is_forgotten(simulation: Simulation,
 @pytest.mark.parametrize(("lo", "hi"), [(-1.0, 1.5), (-0.28, 2.0), (-3.0, 0.5)])
 def test_gradients_of_a_range_are_those_of_the_definition(lo: float, hi: float) -> None:
     """LSQ with both ends: clipped values pull at their end, the others at the step by their rounding error."""
-    from mvit2.quantize.simulate import _FakeQuantise
+    from mvit2.quantize.point import _FakeQuantise
 
     x = torch.linspace(-4, 4, 997).reshape(1, -1, 1, 1).requires_grad_(True)
     ends = [torch.tensor(value, requires_grad=True) for value in (lo, hi)]

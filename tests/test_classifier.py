@@ -251,7 +251,10 @@ def _edited(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> None:
         (lambda m: m.update(files=[]), "lists no labels.txt"),
         (lambda m: m.update(classes=21), "has 20 lines, the network 21 classes"),
         (lambda m: m.update(io="tensor"), "the manifest says ('float32', (3, 128, 128), 'float32', (20,))"),
-        (lambda m: m["preprocess"].update(image_size=[128, 64]), "the manifest says ('uint8', (128, 64, 3), 'float32', (20,))"),
+        (
+            lambda m: m["preprocess"].update(image_size=[128, 64]),
+            "the manifest says ('uint8', (128, 64, 3), 'float32', (20,))",
+        ),
         (lambda m: m["artifacts"][0]["file"].update(sha256="0" * 64), "was changed"),
         (lambda m: m["artifacts"][0]["file"].update(path="model.onnx"), "is missing"),
     ],

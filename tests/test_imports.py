@@ -145,8 +145,8 @@ def test_heavy_libraries_are_imported_where_they_are_needed(library: str) -> Non
 
 # Ranges are learned in torch; what writes files knows none, and only the writer of ONNX knows onnx.
 KNOWS = {
-    **{f"quantize/{name}.py": {"torch"} for name in ("simulate", "ranges", "bias", "search")},
-    "quantize/qdq.py": {"onnx"},
+    **{f"quantize/{name}.py": {"torch"} for name in ("point", "simulate", "ranges", "bias", "search")},
+    **{f"quantize/{name}.py": {"onnx"} for name in ("onnx_edit", "qdq")},
     "runtime/product.py": {"onnx"},  # where it is there
 }
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import subprocess
-import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,9 @@ from mvit2.image import preprocess, top_k
 from mvit2.manifest import read_labels, read_manifest
 from mvit2.runtime import open_bundle
 
+Mediapipe = Callable[..., str]
+
+SCRIPT = Path(__file__).with_name("in_mediapipe.py")
 FLOAT = ("model_float32.tflite", "model_float16.tflite")
 QUANTISED = ("model_int8.tflite", "model_dynamic.tflite", "model_full_int8.tflite")
 LABELS = {
@@ -209,26 +210,11 @@ def test_every_cut_and_every_flipped_byte_is_read_or_refused(float_file: Path) -
 
 # ---- MediaPipe, the client that we did not write ----
 
-_OFFLINE = ("unshare", "--map-root-user", "--net")  # no network interface at all
 
-
-def _needs_mediapipe() -> None:
-    if importlib.util.find_spec("mediapipe") is None:
-        pytest.skip("NO MEDIAPIPE: pip install 'mvit2[mediapipe]'")
-    try:
-        subprocess.run([*_OFFLINE, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("NO UNSHARE: MediaPipe reports its use to Google, and no process can be kept from the network here")
-
-
-def _in_mediapipe(pixels: np.ndarray, jobs: list[dict[str, str]], folder: Path) -> list[Any]:
+def _in_mediapipe(mediapipe: Mediapipe, pixels: np.ndarray, jobs: list[dict[str, str]], folder: Path) -> list[Any]:
     np.save(folder / "pixels.npy", pixels)
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    script = Path(__file__).with_name("in_mediapipe.py")
-    command = [*_OFFLINE, sys.executable, str(script), str(folder / "pixels.npy"), str(folder / "jobs.json")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    answers: list[Any] = json.loads(done.stdout)
+    answers: list[Any] = json.loads(mediapipe(SCRIPT, "classify", folder / "pixels.npy", folder / "jobs.json"))
     return answers
 
 
@@ -241,13 +227,12 @@ def pixels(demo_bundle: Path, photos: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("fixture", ["demo_bundle", "int8_bundle"])
 def test_mediapipe_answers_as_we_do(
-    fixture: str, pixels: np.ndarray, request: pytest.FixtureRequest, tmp_path: Path
+    fixture: str, pixels: np.ndarray, request: pytest.FixtureRequest, mediapipe: Mediapipe, tmp_path: Path
 ) -> None:
-    _needs_mediapipe()
     bundle: Path = request.getfixturevalue(fixture)
     files = FLOAT if fixture == "demo_bundle" else QUANTISED
     jobs = [{"model": str(bundle / file), "mode": mode, "locale": ""} for file in files for mode in ("IMAGE", "VIDEO")]
-    for job, theirs in zip(jobs, _in_mediapipe(pixels, jobs, tmp_path), strict=True):
+    for job, theirs in zip(jobs, _in_mediapipe(mediapipe, pixels, jobs, tmp_path), strict=True):
         classifier = open_bundle(bundle, Path(job["model"]).name)
         for scores, answer in zip(classifier.scores(pixels), theirs, strict=True):
             ours = top_k(scores, classifier.labels, 5)
@@ -255,8 +240,9 @@ def test_mediapipe_answers_as_we_do(
             np.testing.assert_allclose([c["score"] for c in answer], [p.score for p in ours], rtol=1e-6, atol=1e-7)
 
 
-def test_mediapipe_reads_any_label_and_its_translation(int8_bundle: Path, pixels: np.ndarray, tmp_path: Path) -> None:
-    _needs_mediapipe()
+def test_mediapipe_reads_any_label_and_its_translation(
+    int8_bundle: Path, pixels: np.ndarray, mediapipe: Mediapipe, tmp_path: Path
+) -> None:
     jobs = []
     for name, labels in LABELS.items():
         card = card_of(int8_bundle, labels=labels, display_names={"de": LABELS["commas"], "pt-BR": LABELS["not ASCII"]})
@@ -265,14 +251,13 @@ def test_mediapipe_reads_any_label_and_its_translation(int8_bundle: Path, pixels
             {"model": str(tmp_path / f"{name}.tflite"), "mode": "IMAGE", "locale": lang} for lang in ("", "de", "pt-BR")
         ]
     shown = {"": [None] * 20, "de": LABELS["commas"], "pt-BR": LABELS["not ASCII"]}
-    for job, theirs in zip(jobs, _in_mediapipe(pixels, jobs, tmp_path), strict=True):
+    for job, theirs in zip(jobs, _in_mediapipe(mediapipe, pixels, jobs, tmp_path), strict=True):
         labels, names = LABELS[Path(job["model"]).stem], shown[job["locale"]]
         found = [(c["category_name"], c["display_name"]) for answer in theirs for c in answer]
         assert found == [(labels[c["index"]], names[c["index"]]) for answer in theirs for c in answer], job
 
 
-def test_mediapipes_own_schema_reads_the_same(float_file: Path) -> None:
-    _needs_mediapipe()
+def test_mediapipes_own_schema_reads_the_same(float_file: Path, mediapipe: Mediapipe) -> None:
     code = (
         "import json, sys\n"
         "from mediapipe.tasks.metadata import metadata_schema_py_generated as s\n"
@@ -287,10 +272,7 @@ def test_mediapipes_own_schema_reads_the_same(float_file: Path) -> None:
         "    return [plain(v) for v in x] if isinstance(x, list) else x\n"
         "print(json.dumps(plain(s.ModelMetadataT.InitFromPackedBuf(data, 0))))"
     )
-    command = [*_OFFLINE, sys.executable, "-c", code, str(float_file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout) == _as_in_mediapipe(read_metadata(float_file)[0])
+    assert json.loads(mediapipe("-c", code, float_file)) == _as_in_mediapipe(read_metadata(float_file)[0])
 
 
 def _as_in_mediapipe(value: Any) -> Any:

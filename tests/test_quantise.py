@@ -85,11 +85,11 @@ def test_dead_channels_keep_a_usable_scale() -> None:
 
 
 def test_fake_rounding_is_torchs(simulation: Simulation) -> None:
-    from mvit2.quantize.simulate import _rounded
+    from mvit2.quantize.point import rounded
 
     x, covered = torch.linspace(-3, 3, 1001), Range(-1.7, 2.2)
     expected = torch.fake_quantize_per_tensor_affine(x, covered.scale, covered.zero_point, -128, 127)
-    torch.testing.assert_close(_rounded(x, covered), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(rounded(x, covered), expected, atol=1e-6, rtol=0)
 
 
 # ---- the simulation ----
