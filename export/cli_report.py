@@ -48,6 +48,7 @@ def report(
             raise UsageError(f"{option} is about labelled pictures: add --eval FOLDER.")
     from mvit2.manifest import read_manifest
     from mvit2.runtime.latency import Bounds
+    from mvit2.tasks import CLASSIFY, require_task
 
     from .report import gather, time_artifacts
     from .report_examples import example_pictures
@@ -55,6 +56,7 @@ def report(
     from .report_page import CARD, write_report
 
     manifest, bounds, examples = read_manifest(bundle), Bounds(runs), example_pictures(pictures)
+    require_task(CLASSIFY, manifest.task, bundle)
     losses = read_sensitivity(sensitivity) if sensitivity else ()
     timing = read_bench(bench, manifest) if bench else None
     evaluated = _evaluated(bundle, evaluation, synsets, processes) if evaluation else None

@@ -81,7 +81,9 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     check_target(target, request.overwrite)
     with under_construction(target) as building, tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
         manifest = _Build(request, checkpoint, (building, Path(scratch)), listener).run(name)
-        if request.report and checkpoint.task is not SEGMENT:  # of which the report knows nothing yet
+        if request.report and checkpoint.task is SEGMENT:
+            listener.warn("no report.html: reports are for classifiers so far; manifest.json holds the figures.")
+        elif request.report:
             _report(building, name, listener)
     return ExportResult(target, manifest)
 

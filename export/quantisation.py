@@ -32,7 +32,7 @@ from mvit2.manifest import (
 from mvit2.quantize.plan import Plan
 from mvit2.runtime.apart import scores_apart
 from mvit2.runtime.artifact import scores_of
-from mvit2.runtime.backend import open_model, sums_in_16_bits
+from mvit2.runtime.backend import clips_sums, open_model
 from mvit2.runtime.inspect import inspect_tflite
 from mvit2.runtime.latency import interleaved, paired_ratio
 from mvit2.runtime.outputs import PROBABILITIES
@@ -117,9 +117,7 @@ class Quantiser:
 
     def runs_as(self, file: Path) -> Path:
         """The file itself; of an .ort the ONNX model on a CPU that would clip its sums, since phones do not."""
-        if file.suffix != ".ort" or not sums_in_16_bits():
-            return file
-        return self.float_files["onnx"].with_name(f"{file.stem}.onnx")
+        return self.float_files["onnx"].with_name(f"{file.stem}.onnx") if clips_sums(file) else file
 
     def _judges(self) -> _Judges:
         if self.request.evaluation is None:

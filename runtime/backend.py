@@ -22,6 +22,7 @@ __all__ = [
     "LiteRTBackend",
     "OnnxRuntimeBackend",
     "cannot_open",
+    "clips_sums",
     "no_telemetry",
     "open_interpreter",
     "open_model",
@@ -56,6 +57,11 @@ def sums_in_16_bits() -> bool:
         return "vnni" not in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:  # no Linux: do not risk it
         return True
+
+
+def clips_sums(file: Path) -> bool:
+    """Whether this file's int8 arithmetic is wrong here though right on phones: the option works on ONNX only."""
+    return file.suffix == ".ort" and sums_in_16_bits()
 
 
 class OnnxRuntimeBackend:

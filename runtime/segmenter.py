@@ -13,9 +13,12 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, overload
 
+from numpy.typing import NDArray
+
 from mvit2.errors import BundleError, CheckFailed
 from mvit2.image import ImageSource, preprocess_placed
 from mvit2.manifest import MAX_MASK_CLASSES, Artifact, Manifest, OutputKind
+from mvit2.placement import Placement
 from mvit2.tasks import SEGMENT
 
 from .artifact import BundleModel
@@ -24,7 +27,7 @@ from .outputs import output_of
 from .segmentation import Segmentation
 from .upsample import classes_of_logits, classes_of_mask
 
-__all__ = ["Segmenter"]
+__all__ = ["Segmenter", "on_picture"]
 
 _ON_PICTURE: Mapping[OutputKind, Any] = MappingProxyType({"scores": classes_of_logits, "mask": classes_of_mask})
 
@@ -69,5 +72,10 @@ class Segmenter(BundleModel):
                 f"{self.artifact.file.path} answers NaN, Inf or a class that it does not have; accepted: finite "
                 f"numbers, classes 0 to {manifest.classes - 1}; the model is broken: check it against its checkpoint"
             )
-        seen = _ON_PICTURE[manifest.output_kind](output, placement)
-        return Segmentation.of(seen, placement, self.labels, manifest.colors)
+        return on_picture(manifest, self.labels, output, placement)
+
+
+def on_picture(manifest: Manifest, labels: Sequence[str], output: NDArray[Any], placement: Placement) -> Segmentation:
+    """One answer of a model, [h, w, classes] or [H, W], put on the picture that it is about."""
+    seen = _ON_PICTURE[manifest.output_kind](output, placement)
+    return Segmentation.of(seen, placement, labels, manifest.colors)

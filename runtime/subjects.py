@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from numpy.typing import NDArray
 
 import mvit2
 from mvit2.errors import BundleError, MissingEngineError, UsageError, did_you_mean
-from mvit2.image import preprocess, to_pixel_values, top_k
+from mvit2.image import load_image, preprocess, to_pixel_values, top_k
 from mvit2.manifest import Engine, Manifest, read_labels, read_manifest, verified_path
+from mvit2.placement import Placement
+from mvit2.tasks import SEGMENT
 
 from .anymodel import AnyModel, open_any, random_inputs
 from .backend import ENGINES
 from .parity import log_softmax
 from .product import MACS, write_product
+from .segmenter import on_picture
 
 __all__ = ["Pipeline", "Subject", "chosen", "find_subjects", "prepare", "usable", "with_products"]
 
@@ -28,7 +32,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What a bundle puts around its models: picture -> input, output -> labels."""
+    """What a bundle puts around its models: picture -> input, output -> labels, or a mask on the picture."""
 
     manifest: Manifest
     labels: tuple[str, ...]
@@ -38,8 +42,16 @@ class Pipeline:
         return [pixels[None] if self.manifest.io == "image" else to_pixel_values(pixels, self.manifest.preprocess)]
 
     def after(self, outputs: list[Array]) -> object:
+        if self.manifest.task == SEGMENT.manifest:
+            placement = Placement.of(_photo_size(), self.manifest.preprocess)
+            return on_picture(self.manifest, self.labels, outputs[0][0], placement)
         scores = outputs[0] if self.manifest.io == "image" else np.exp(log_softmax(outputs[0]))
         return top_k(scores, self.labels)
+
+
+@cache
+def _photo_size() -> tuple[int, int]:
+    return load_image(PHOTO).size
 
 
 @dataclass(frozen=True)

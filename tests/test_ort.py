@@ -160,7 +160,7 @@ def test_options_that_change_the_model(options: dict[str, object], tmp_path: Pat
 @pytest.mark.parametrize("clips", [False, True])
 def test_int8_is_measured_as_phones_run_it(clips: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime would clip an .ort's sums on old x86-64 CPUs, where the ONNX model of the same network is right."""
-    monkeypatch.setattr("mvit2.export.quantisation.sums_in_16_bits", lambda: clips)
+    monkeypatch.setattr("mvit2.runtime.backend.sums_in_16_bits", lambda: clips)
     request = ExportRequest("demo", "0.5", formats=("ort",))
     checkpoint = load(request)
     files = {"onnx": tmp_path / "model_float32.onnx"}
@@ -168,6 +168,13 @@ def test_int8_is_measured_as_phones_run_it(clips: bool, tmp_path: Path, monkeypa
     ort = tmp_path / "bundle" / "model_int8.ort"
     assert quantiser.runs_as(ort) == (tmp_path / "model_int8.onnx" if clips else ort)
     assert quantiser.runs_as(tmp_path / "model_int8.tflite") == tmp_path / "model_int8.tflite"
+
+
+def test_a_cpu_that_clips_does_not_judge(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mvit2.runtime.backend.sums_in_16_bits", lambda: True)
+    report = check_bundle(bundle)
+    assert report.passed and [d.stage for d in report.differences] == ["model_float32.ort"]
+    assert [(file, "phones do not" in reason) for file, reason in report.skipped] == [("model_int8.ort", True)]
 
 
 # ---- accelerators ----

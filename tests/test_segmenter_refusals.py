@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +19,7 @@ from mvit2.runtime.golden import GOLDEN
 from mvit2.runtime.variants import open_subject
 
 Edit = Callable[[dict[str, Any]], Any]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 MODEL = "model_float32.onnx"
 SCORES, MASK = f"golden/{MODEL}.f32", f"golden/{MODEL}.u8"
 CLASSES = 8
@@ -44,6 +47,21 @@ def test_what_is_for_classifiers_alone(use: Callable[[Path], Any], bundle: Path)
         f"{bundle} holds a segmentation network, accepted here: an image classifier; mvit2 predict and "
         "mvit2.runtime.open_bundle take either."
     )
+
+
+@pytest.mark.parametrize("command", ["report", "serve --port 0 --offline"])
+def test_commands_for_classifiers_alone(command: str, run: Run, bundle: Path) -> None:
+    """Before anything is measured or fetched."""
+    done = run(*command.split(), bundle)
+    assert (done.returncode, done.stdout) == (1, "") and len(done.stderr.strip().splitlines()) == 1
+    assert "holds a segmentation network, accepted here: an image classifier" in done.stderr
+
+
+def test_bench_measures_the_way_to_the_mask(run: Run, bundle: Path) -> None:
+    done = run("bench", bundle, "--runs", 6, "--threads", 1, "--json")
+    assert done.returncode == 0, done.stderr
+    (measured,) = json.loads(done.stdout)["trials"][0]["results"]
+    assert measured["postprocessing"]["median"] > 0
 
 
 def test_a_classifier_is_no_segmenter(demo_bundle: Path) -> None:
