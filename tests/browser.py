@@ -58,11 +58,11 @@ class Seen:
 
 
 @contextmanager
-def chromium(untested: str) -> Iterator[Callable[..., Any]]:
-    """A function that launches it with more flags; skips, saying what stays ``untested``, where there is none."""
-    api = pytest.importorskip("playwright.sync_api", reason=f"{untested}: pip install 'mvit2[test]'")
+def chromium() -> Iterator[Callable[..., Any]]:
+    """A function that launches it with more flags; skips where there is none. Once a session: playwright wants that."""
+    api = pytest.importorskip("playwright.sync_api", reason="NO PAGE IS LOOKED AT: pip install 'mvit2[test]'")
     if _PROGRAM is None:
-        pytest.skip(f"{untested}: no Chromium here; on Debian: apt-get install chromium")
+        pytest.skip("NO PAGE IS LOOKED AT: no Chromium here; on Debian: apt-get install chromium")
     root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with api.sync_playwright() as playwright:
         yield lambda *flags: playwright.chromium.launch(executable_path=_PROGRAM, args=[*_LAUNCH, *root, *flags])

@@ -7,9 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -123,3 +124,10 @@ def mediapipe() -> Mediapipe:
 def bundle(demo_bundle: Path, tmp_path: Path) -> Path:
     """A copy of the demo bundle, to damage."""
     return Path(shutil.copytree(demo_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def launch() -> Iterator[Callable[..., Any]]:
+    """Chromium, with these flags."""
+    with _module("browser").chromium() as launch:
+        yield launch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from mvit2.image import preprocess
 from mvit2.manifest import sha256_of
 from mvit2.runtime import check_bundle, open_bundle
 from mvit2.runtime.backend import OnnxRuntimeBackend
+from mvit2.runtime.outputs import PROBABILITIES
 from mvit2.variant import VARIANTS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -133,7 +135,8 @@ def test_overwrite_replaces_all_of_it(tmp_path: Path) -> None:
 
 def test_a_wrong_model_leaves_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gate itself: with a tolerance that rounding exceeds, the same export fails and shows its figures."""
-    monkeypatch.setattr("mvit2.export.pipeline.TOLERANCES", {"float32": 1e-9, "float16": 1e-9})
+    strict = replace(PROBABILITIES, tolerances={"float32": 1e-9, "float16": 1e-9})
+    monkeypatch.setattr("mvit2.export.pipeline.output_of", lambda *_: strict)
     with pytest.raises(CheckFailed, match=r"model_float32\.onnx") as failure:
         demo(tmp_path)
     assert [d.stage for d in failure.value.differences if not d.passed]

@@ -20,7 +20,7 @@ from PIL import Image
 
 from mvit2.manifest import read_manifest
 
-from .browser import CONTRASTS, SCREENSHOTS, Seen, chromium
+from .browser import CONTRASTS, SCREENSHOTS, Seen
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SIZES = {"desk": (1280, 900), "tablet": (768, 1024), "phone": (360, 740)}
@@ -29,11 +29,10 @@ LONG = "antidisestablishmentarianism" * 6  # of a label: a word that fits into n
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium("THE REPORT IS NOT LOOKED AT") as launch:
-        opened = launch()
-        yield opened
-        opened.close()
+def browser(launch: Callable[..., Any]) -> Iterator[Any]:
+    opened = launch()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from ..browser import chromium
 from .looking import ANSWERED, CHECKED, look, serving, wait
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -33,9 +32,8 @@ def url(int8_bundle: Path, engines: None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="package")
-def launch() -> Iterator[Callable[..., Any]]:
-    with chromium("THE PAGE IS NOT TESTED") as launch:
-        yield lambda *flags: launch(*CAMERA, *flags)
+def launch(launch: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *flags: launch(*CAMERA, *flags)
 
 
 @pytest.fixture(scope="package")
