@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from .browser import chromium
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Mediapipe = Callable[..., str]
 
@@ -129,5 +131,5 @@ def bundle(demo_bundle: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def launch() -> Iterator[Callable[..., Any]]:
     """Chromium, with these flags."""
-    with _module("browser").chromium() as launch:
+    with chromium() as launch:
         yield launch
