@@ -28,7 +28,7 @@ def class_map(logits: Tensor, image_size: tuple[int, int]) -> Tensor:
 
 
 def answer_of(task: Task, output_kind: str, image_size: tuple[int, int]) -> Callable[[Tensor], Tensor]:
-    """Raises KeyError for a kind that the task does not have (Task.output_kinds)."""
+    """Raises KeyError for a kind that the task does not have (runtime.outputs.OUTPUTS)."""
     answers: dict[tuple[str, str], Callable[[Tensor], Tensor]] = {
         (CLASSIFY.name, "scores"): probabilities,
         (SEGMENT.name, "scores"): map_of_logits,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import mvit2
-from mvit2.errors import MissingEngineError
 from mvit2.manifest import Artifact, Manifest
 from mvit2.runtime.serve import PAGE
 
@@ -16,6 +15,7 @@ from .app_artifacts import reason
 from .console import human_bytes
 from .engines import FILES, IMPORT
 from .report_words import preprocessing
+from .templating import environment
 
 __all__ = ["CHECKED", "TEMPLATES", "VERSIONS", "content", "render"]
 
@@ -55,26 +55,14 @@ def content(manifest: Manifest, artifacts: Sequence[Artifact], wanted: Sequence[
 
 def render(template: str, values: Mapping[str, Any]) -> str:
     """``template`` is a path below apps/. Raises MissingEngineError."""
-    try:
-        import jinja2
-    except ModuleNotFoundError:
-        raise MissingEngineError("jinja2", "export") from None
-    loader = jinja2.FileSystemLoader(TEMPLATES)
-    environment = jinja2.Environment(
-        loader=loader,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "code": _code,
         "bytes": human_bytes,
         "accuracy": _accuracy,
         "opener": _opener,
         "tojson": _quoted,
     }
-    return environment.get_template(template).render(values)
+    return environment(TEMPLATES, filters, keep_trailing_newline=True).get_template(template).render(values)
 
 
 def _code(value: object) -> str:

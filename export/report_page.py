@@ -9,11 +9,11 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mvit2
 from mvit2.blocks import Block
-from mvit2.errors import BundleError, MissingEngineError, OutputError
+from mvit2.errors import BundleError, OutputError
 from mvit2.manifest import Engine
 
 from .console import human_bytes
@@ -21,9 +21,7 @@ from .drawing import block_title, draw_network
 from .plots import accuracy_plot, latency_plot, sensitivity_plot
 from .report import Report
 from .report_words import by_float32, delegation, export_again, highlights, hub_id, number, preprocessing
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from .templating import environment
 
 __all__ = ["CARD", "PAGE", "model_card", "page", "write_report"]
 
@@ -56,7 +54,7 @@ def write_report(bundle: Path, report: Report) -> tuple[Path, ...]:
 
 def page(report: Report) -> str:
     """Raises MissingEngineError."""
-    template = _environment(autoescape=True).get_template("report.html.jinja")
+    template = environment(_TEMPLATES, _FILTERS, autoescape=True).get_template("report.html.jinja")
     return template.render(_content(report))
 
 
@@ -64,12 +62,12 @@ def model_card(report: Report) -> str:
     """Markdown with the front matter of the Hugging Face hub. Raises MissingEngineError."""
     from markupsafe import Markup
 
-    environment = _environment(autoescape=False)
-    environment.finalize = lambda value: value if isinstance(value, Markup) else _markdown(str(value))
-    environment.filters["yaml"] = lambda value: Markup(_yaml(value))
+    jinja = environment(_TEMPLATES, _FILTERS, autoescape=False)
+    jinja.finalize = lambda value: value if isinstance(value, Markup) else _markdown(str(value))
+    jinja.filters["yaml"] = lambda value: Markup(_yaml(value))
     tags = ["mobilevitv2", *dict.fromkeys(a.engine for a in report.manifest.artifacts)]
     front = {"mark": Markup(_MARK), "tags": tags, "results": _results(report)}
-    return environment.get_template("card.md.jinja").render(_content(report) | front)
+    return jinja.get_template("card.md.jinja").render(_content(report) | front)
 
 
 def _results(report: Report) -> list[dict[str, Any]]:
@@ -90,19 +88,6 @@ def _results(report: Report) -> list[dict[str, Any]]:
         for row in report.accuracy.rows
     ]
     return [{"name": report.manifest.name, "results": results}]
-
-
-def _environment(autoescape: bool) -> Environment:
-    try:
-        import jinja2
-    except ModuleNotFoundError:
-        raise MissingEngineError("jinja2", "export") from None
-    loader = jinja2.FileSystemLoader(_TEMPLATES)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=autoescape, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= _FILTERS
-    return environment
 
 
 def _percent(share: float, digits: int = 1) -> str:
