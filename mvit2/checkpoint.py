@@ -49,14 +49,15 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Open what ``--weights``, ``--variant`` and ``--task`` name.
 
-    Without ``variant`` it is what the checkpoint says, and 1.0 for the keywords; without ``task`` it is what the
+    Without ``variant`` it is what the checkpoint says, for the keywords 1.0 or, where no weights of it are at hand,
+    another that comes with mvit2; without ``task`` it is what the
     tensors are for. ``labels`` is a text file with one class name a line that replaces the checkpoint's names. Raises
     UsageError and CheckpointError; among the latter: another architecture, another width than ``variant``, another
     head than that of ``task``, tensors that do not fit.
     """
     variant = find_variant(variant).name if variant is not None else None
     asked = find_task(task) if task is not None else None
-    source = locate(weights, variant or "1.0")
+    source = locate(weights, variant, asked or CLASSIFY)
     if source.weights is None:
         return _untrained(source, variant or "1.0", asked or CLASSIFY, labels)
     from .weights import fingerprint, load_weights
@@ -121,7 +122,7 @@ def _task(asked: Task | None, found: Task | None, where: str) -> Task:
     if asked and found and asked is not found:
         raise CheckpointError(
             f"{where} holds {found.network} ({found.head}.*), not {asked.network}: give --task {found.name}, or for "
-            f"--task {asked.name} other weights, such as {asked.hub_id}."
+            f"--task {asked.name} other weights, such as {asked.hub_id()}."
         )
     return found or asked or CLASSIFY
 

@@ -10,9 +10,19 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["COLOR", "rgb_table", "voc_colors"]
+__all__ = ["COLOR", "class_colors", "rgb_table", "voc_colors"]
 
 COLOR: Final = re.compile(r"#[0-9a-f]{6}")
+_BACKGROUNDS: Final = ("background", "other", "unlabeled", "void", "label_0")  # label_0: a network that names none
+
+
+def class_colors(labels: Sequence[str]) -> tuple[str, ...]:
+    """``"#rrggbb"`` for each class: VOC's, whose black is for a background; left out where the first class is none.
+
+    An overlay shows no black class: it leaves the picture there as it is.
+    """
+    first = 0 if labels and labels[0].lower() in _BACKGROUNDS else 1
+    return voc_colors(len(labels) + first)[first:]
 
 
 def voc_colors(classes: int) -> tuple[str, ...]:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from .errors import CheckpointError, UsageError, did_you_mean
 from .hub import Unreachable, fetcher
+from .tasks import CLASSIFY, Task
 from .variant import VARIANTS, find_variant
 
 __all__ = ["KEYWORDS", "Source", "bundled_variants", "locate"]
 
 KEYWORDS = ("auto", "demo", "untrained")
+_DEFAULT = "1.0"
 _BUNDLED = Path(__file__).parent / "checkpoints"
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order of preference: safetensors runs no code
@@ -36,19 +38,23 @@ class Source:
     warning: str | None = None
 
 
-def bundled_variants() -> list[str]:
-    """The widths for which a trained checkpoint comes with this package."""
-    return [name for name in VARIANTS if (_BUNDLED / name / _WEIGHTS[0]).is_file()]
+def bundled_variants(task: Task = CLASSIFY) -> list[str]:
+    """The widths for which a trained checkpoint of the task comes with this package."""
+    return [name for name in VARIANTS if (_home(name, task) / _WEIGHTS[0]).is_file()]
 
 
-def locate(weights: str, variant: str) -> Source:
-    """The files behind ``--weights``. Raises UsageError or CheckpointError, each naming what can be chosen instead."""
+def locate(weights: str, variant: str | None = None, task: Task = CLASSIFY) -> Source:
+    """The files behind ``--weights``. Raises UsageError or CheckpointError, each naming what can be chosen instead.
+
+    ``variant`` and ``task`` are for the keywords. Without ``variant`` it is 1.0 (``auto``), or of what comes with this
+    package 1.0 or else the widest.
+    """
     if weights == "untrained":
         return Source("untrained", "seeded initialisation, never trained")
     if weights == "demo":
-        return _bundled(variant)
+        return _bundled(variant, task)
     if weights == "auto":
-        return _auto(variant)
+        return _auto(variant, task)
     path = Path(os.path.expanduser(weights))  # unlike Path.expanduser, this leaves "~nobody" alone
     if weights and path.is_dir():  # an empty word, say from an unset shell variable, would be the current folder
         name = _absolute(path).name
@@ -60,7 +66,7 @@ def locate(weights: str, variant: str) -> Source:
     near = did_you_mean(weights, KEYWORDS)
     raise UsageError(
         f"--weights {weights!r} is no file, no folder and no hub id (owner/name).{near} "
-        f"Accepted: {', '.join(KEYWORDS)}, a hub id such as {VARIANTS['1.0'].hub_id}, a file, a folder."
+        f"Accepted: {', '.join(KEYWORDS)}, a hub id such as {task.hub_id()}, a file, a folder."
     )
 
 
@@ -69,13 +75,20 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))
 
 
-def _bundled(variant: str) -> Source:
-    folder = _BUNDLED / variant
-    if variant not in bundled_variants():
+def _home(variant: str, task: Task) -> Path:
+    return _BUNDLED / f"{variant}{task.suffix}"
+
+
+def _bundled(variant: str | None, task: Task) -> Source:
+    held = bundled_variants(task)
+    if variant is None:
+        variant = _DEFAULT if _DEFAULT in held else held[-1]
+    if variant not in held:
         raise CheckpointError(
-            f"no checkpoint for variant {variant} comes with mvit2 (there is one for: "
-            f"{', '.join(bundled_variants())}). Choose {_choices(variant)}."
+            f"no checkpoint for variant {variant} of {task.network} comes with mvit2 (there is one for: "
+            f"{', '.join(held)}). Choose {_choices(task)}."
         )
+    folder = _home(variant, task)
     classes = _count_classes(folder / _CONFIG)
     return _folder(folder, f"demo{classes}", "bundled")
 
@@ -86,27 +99,32 @@ def _count_classes(config: Path) -> int:
     return len(json.loads(config.read_text())["id2label"])
 
 
-def _choices(variant: str) -> str:
-    others = [f"--variant {name} --weights demo" for name in bundled_variants() if name != variant]
+def _choices(task: Task) -> str:
+    others = [f"--variant {name} --weights demo" for name in bundled_variants(task)]
     return ", ".join([*others, "--weights untrained (latency work only)", "--weights FILE or FOLDER"])
 
 
-def _auto(variant: str) -> Source:
-    hub_id = find_variant(variant).hub_id
+def _auto(variant: str | None, task: Task) -> Source:
+    name = find_variant(variant or _DEFAULT).name
+    hub_id = task.hub_id(name)
     try:
-        return _hub(hub_id)
+        if hub_id is not None:
+            return _hub(hub_id)
+        problem = f"no weights for variant {name} of {task.network} were published"
+        insist, retry = f"published is {task.hub_id()}.", ""
     except Unreachable as reason:
         problem = f"{hub_id} is not in the local cache and the hub cannot be reached ({reason})"
-    if variant not in bundled_variants():
+        insist, retry = f"to insist on that one, give --weights {hub_id}.", ", or retry with network access"
+    if variant is not None and name not in bundled_variants(task):
         raise CheckpointError(
-            f"{problem}, and no checkpoint for variant {variant} comes with mvit2. Choose {_choices(variant)}, "
-            "or retry with network access."
+            f"{problem}, and no checkpoint for variant {name} comes with mvit2. Choose {_choices(task)}{retry}."
         )
-    demo = _bundled(variant)
+    demo = _bundled(variant, task)
+    assert demo.weights is not None
     warning = (
-        f"{problem}: using the DEMO checkpoint {demo.name} that comes with mvit2 instead. It knows "
-        f"{demo.name.removeprefix('demo')} classes and is not the published network; to insist on that one, "
-        f"give --weights {hub_id}."
+        f"{problem}: using the DEMO checkpoint {demo.name}, width {demo.weights.parent.name.split('-')[0]}, that comes "
+        f"with mvit2 instead. It knows {demo.name.removeprefix('demo')} classes and is not the published network; "
+        f"{insist}"
     )
     return replace(demo, warning=warning)
 

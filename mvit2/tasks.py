@@ -13,7 +13,7 @@ from .variant import ModelConfig
 if TYPE_CHECKING:
     from .model import Network
 
-__all__ = ["CLASSIFY", "SEGMENT", "TASKS", "Task", "TaskName", "find_task", "require_task", "task_of"]
+__all__ = ["CLASSIFY", "SEGMENT", "TASKS", "Task", "TaskName", "find_task", "require_task", "task_named", "task_of"]
 
 TaskName = Literal["image-classification", "semantic-segmentation"]
 
@@ -29,7 +29,10 @@ class Task:
         labelled: what each of the configuration's labels is a name for.
         last_layer: the module that gives one score for each label; its first part is the head.
         metric: by which a labelled set of pictures is judged.
-        hub_id: a published checkpoint.
+        same: what is counted where two models are compared.
+        published: pattern of the hub ids of Apple's checkpoints, and
+        published_widths: those that there are; the first is the usual one.
+        suffix: of a bundle's and a bundled checkpoint's name.
         build: the network for a configuration, its weights not yet set. Imports torch.
     """
 
@@ -39,12 +42,20 @@ class Task:
     labelled: str
     last_layer: str
     metric: str
-    hub_id: str
+    same: str
+    published: str
+    published_widths: tuple[str, ...]
+    suffix: str
     build: Callable[[ModelConfig], Network]
 
     @property
     def head(self) -> str:
         return self.last_layer.split(".")[0]
+
+    def hub_id(self, variant: str | None = None) -> str | None:
+        """Where a width's weights were published, the usual one's without ``variant``; None: nowhere."""
+        width = variant or self.published_widths[0]
+        return self.published.format(width) if width in self.published_widths else None
 
 
 def _classifier(config: ModelConfig) -> Network:
@@ -66,7 +77,10 @@ CLASSIFY = Task(
     labelled="picture",
     last_layer="classifier",
     metric="top-1",
-    hub_id="apple/mobilevitv2-1.0-imagenet1k-256",
+    same="same top-1",
+    published="apple/mobilevitv2-{}-imagenet1k-256",
+    published_widths=("1.0", "0.5", "0.75", "1.25", "1.5", "1.75", "2.0"),
+    suffix="",
     build=_classifier,
 )
 SEGMENT = Task(
@@ -76,7 +90,10 @@ SEGMENT = Task(
     labelled="pixel",
     last_layer="segmentation_head.classifier.convolution",
     metric="mIoU",
-    hub_id="apple/mobilevitv2-1.0-voc-deeplabv3",
+    same="same pixels",
+    published="apple/mobilevitv2-{}-voc-deeplabv3",
+    published_widths=("1.0",),
+    suffix="-segment",
     build=_segmenter,
 )
 TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (CLASSIFY, SEGMENT)})
@@ -95,10 +112,15 @@ def task_of(tensors: Iterable[str]) -> Task | None:
     return next((task for task in TASKS.values() if task.head in heads), None)
 
 
-def require_task(wanted: Task, found: str, bundle: object) -> None:
+def task_named(manifest: TaskName) -> Task:
+    """The task that a manifest names so."""
+    return next(task for task in TASKS.values() if task.manifest == manifest)
+
+
+def require_task(wanted: Task, found: TaskName, bundle: object) -> None:
     """Raises BundleError where ``found``, the task that a bundle's manifest names, is not the one that is needed."""
     if found != wanted.manifest:
-        held = next(task.network for task in TASKS.values() if task.manifest == found)
+        held = task_named(found).network
         raise BundleError(
             f"{bundle} holds {held}, accepted here: {wanted.network}; mvit2 predict and mvit2.runtime.open_bundle "
             "take either."

@@ -25,10 +25,6 @@ class Variant:
     def width_multiplier(self) -> float:
         return float(self.name)
 
-    @property
-    def hub_id(self) -> str:
-        return f"apple/mobilevitv2-{self.name}-imagenet1k-256"
-
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mvit2.palette import COLOR, rgb_table, voc_colors
+from mvit2.palette import COLOR, class_colors, rgb_table, voc_colors
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,20 @@ def test_any_number_of_classes_has_colors_of_its_own() -> None:
     colors = voc_colors(1000)
     assert len(set(colors)) == 1000 and colors[:21] == voc_colors(21)
     assert all(COLOR.fullmatch(color) for color in colors)
+
+
+@pytest.mark.parametrize(
+    ("labels", "colors"),
+    [
+        (("background", "cat"), ("#000000", "#800000")),
+        (("Background",), ("#000000",)),
+        (("LABEL_0", "LABEL_1"), ("#000000", "#800000")),
+        (("sky", "road", "car"), ("#800000", "#008000", "#808000")),
+        ((), ()),
+    ],
+)
+def test_black_is_for_a_background_alone(labels: tuple[str, ...], colors: tuple[str, ...]) -> None:
+    assert class_colors(labels) == colors
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 256])

@@ -10,6 +10,7 @@ import pytest
 
 from mvit2.errors import CheckpointError, UsageError
 from mvit2.sources import KEYWORDS, bundled_variants, locate
+from mvit2.tasks import SEGMENT
 
 MEDIUM = "apple/mobilevitv2-1.0-imagenet1k-256"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -47,6 +48,24 @@ def test_no_such_weights(weights: str, wrong: str, tmp_path: Path, monkeypatch: 
     with pytest.raises(UsageError, match=wrong) as caught:
         locate(weights, "1.0")
     assert f"Accepted: auto, demo, untrained, a hub id such as {MEDIUM}, a file, a folder" in str(caught.value)
+
+
+@pytest.mark.parametrize(("weights", "variant"), [("demo", None), ("demo", "0.5"), ("auto", "0.5")])
+def test_the_bundled_segmentation_network(weights: str, variant: str | None) -> None:
+    found = locate(weights, variant, SEGMENT)
+    assert found.weights is not None and (found.weights.parent.name, found.name) == ("0.5-segment", "demo11")
+    assert (found.warning is None) is (weights == "demo") and bundled_variants(SEGMENT) == ["0.5"]
+
+
+def test_what_nobody_published() -> None:
+    warning = locate("auto", "0.5", SEGMENT).warning
+    assert warning is not None and "variant 0.5 of a segmentation network were published" in warning
+    assert "published is apple/mobilevitv2-1.0-voc-deeplabv3." in warning
+    with pytest.raises(
+        CheckpointError, match=r"no checkpoint for variant 2\.0 .* --variant 0\.5 --weights demo"
+    ) as caught:
+        locate("auto", "2.0", SEGMENT)
+    assert "network access" not in str(caught.value)
 
 
 def test_an_unknown_variant() -> None:
