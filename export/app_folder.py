@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from mvit2.manifest import LABELS, Artifact, Engine, FileRecord, Manifest, verified_path, write_manifest
+from mvit2.manifest import LABELS, Artifact, Engine, FileRecord, Manifest, TaskName, verified_path, write_manifest
 from mvit2.runtime.golden import GOLDEN, read_golden
 from mvit2.runtime.serve import PAGE
+from mvit2.tasks import CLASSIFY, SEGMENT
 
 from .app_templates import TEMPLATES, render
 
@@ -31,7 +32,7 @@ class Target:
         model: the folder of model files, labels.txt and manifest.json.
         golden: the folder in which golden/ lies.
         sources: files of runtime/ -> their folder.
-        only: sources that an app takes only for this engine.
+        only: sources that an app takes only for this engine, or this task.
         texts: files of apps/PLATFORM, of which those ending in .jinja are filled -> where they go.
         next: what to do with the folder.
     """
@@ -39,7 +40,7 @@ class Target:
     model: str
     golden: str
     sources: Mapping[str, str]
-    only: Mapping[str, Engine]
+    only: Mapping[str, Engine | TaskName]
     texts: Mapping[str, tuple[str, ...]]
     next: str
 
@@ -49,7 +50,12 @@ TARGETS: Final[Mapping[str, Target]] = {
         model="src/main/assets/mvit2",
         golden="src/androidTest/assets",
         sources={"sources/kotlin/*.kt": "src/main/kotlin/mvit2"},
-        only={"Mvit2ClassifierLiteRt.kt": "litert", "Mvit2ClassifierOnnx.kt": "onnxruntime"},
+        only={
+            "Mvit2LiteRt.kt": "litert",
+            "Mvit2Onnx.kt": "onnxruntime",
+            **dict.fromkeys(("Mvit2Classifier.kt", "Mvit2Scores.kt"), CLASSIFY.manifest),
+            **dict.fromkeys(("Mvit2Segmenter.kt", "Mvit2Mask.kt"), SEGMENT.manifest),
+        },
         texts={
             "README.md.jinja": ("README.md",),
             "build.gradle.kts.jinja": ("build.gradle.kts",),
@@ -65,12 +71,17 @@ TARGETS: Final[Mapping[str, Target]] = {
         model="Sources/Mvit2/model",
         golden="Tests/Mvit2Tests",
         sources={"sources/swift/*.swift": "Sources/Mvit2"},
-        only={"Mvit2ClassifierLiteRt.swift": "litert", "Mvit2ClassifierOnnx.swift": "onnxruntime"},
+        only={
+            "Mvit2LiteRt.swift": "litert",
+            "Mvit2Onnx.swift": "onnxruntime",
+            **dict.fromkeys(("Mvit2Classifier.swift", "Mvit2Scores.swift"), CLASSIFY.manifest),
+            **dict.fromkeys(("Mvit2Segmenter.swift", "Mvit2Mask.swift"), SEGMENT.manifest),
+        },
         texts={
             "README.md.jinja": ("README.md",),
             "Package.swift.jinja": ("Package.swift",),
             "Resources.swift.jinja": ("Sources/Mvit2/Resources.swift",),
-            "GoldenTests.swift": ("Tests/Mvit2Tests/GoldenTests.swift",),
+            "GoldenTests.swift.jinja": ("Tests/Mvit2Tests/GoldenTests.swift",),
         },
         next="add it to the app in Xcode as a local package, as its README.md says, and run its tests",
     ),
@@ -101,7 +112,7 @@ def write_app(folder: Path, platform: str, bundle: Path, values: Mapping[str, An
     _copy(bundle, golden, folder / target.golden)
     kept = (*labels, *(golden if target.golden == target.model else ()))
     write_manifest(folder / target.model, replace(manifest, artifacts=tuple(artifacts), files=kept))
-    _sources(folder, target, values["engines"])
+    _sources(folder, target, {*values["engines"], manifest.task})
     for name, places in target.texts.items():
         template = f"{platform}/{name}"
         filled = name.endswith(".jinja")
@@ -125,10 +136,10 @@ def _copy(bundle: Path, files: Sequence[FileRecord], folder: Path) -> None:
         shutil.copyfile(verified_path(bundle, file), _parent(folder / file.path))
 
 
-def _sources(folder: Path, target: Target, engines: set[Engine]) -> None:
+def _sources(folder: Path, target: Target, needed: set[Engine | TaskName]) -> None:
     for pattern, place in target.sources.items():
         for file in sorted(_RUNTIME.glob(pattern)):
-            if file.is_file() and target.only.get(file.name) in {None, *engines}:
+            if file.is_file() and target.only.get(file.name) in {None, *needed}:
                 shutil.copyfile(file, _parent(folder / place / file.name))
 
 

@@ -12,9 +12,10 @@ from mvit2.manifest import Artifact, Manifest
 from mvit2.runtime.serve import PAGE
 
 from .app_artifacts import reason
+from .app_tasks import AppTask, app_task
 from .console import human_bytes
 from .engines import FILES, IMPORT
-from .report_words import preprocessing
+from .report_words import ERRORS, postprocessing, preprocessing
 from .templating import environment
 
 __all__ = ["CHECKED", "TEMPLATES", "VERSIONS", "content", "render"]
@@ -43,7 +44,8 @@ def content(manifest: Manifest, artifacts: Sequence[Artifact], wanted: Sequence[
         "engines": {a.engine for a in artifacts},
         "suffixes": sorted({Path(a.file.path).suffix[1:] for a in artifacts}),
         "reasons": {a.file.path: reason(a, manifest, wanted) for a in artifacts},
-        "preprocessing": preprocessing(manifest),
+        "task": app_task(manifest),
+        "steps": (*preprocessing(manifest), *postprocessing(manifest)),
         "version": mvit2.__version__,
         "versions": VERSIONS,
         "checked": CHECKED,
@@ -81,16 +83,15 @@ def _opener(artifact: Artifact) -> str:
     return {"litert": "liteRt", "onnxruntime": "onnxRuntime"}[artifact.engine]
 
 
-def _accuracy(artifact: Artifact) -> str:
+def _accuracy(artifact: Artifact, task: AppTask) -> str:
     """What the manifest knows of it."""
     if artifact.parity is not None:
-        return f"largest error of a log-probability against torch: {artifact.parity.max_relative:.1e}"
+        return f"{ERRORS[artifact.parity.measure]} against torch: {artifact.parity.max_relative:.1e}"
     assert artifact.quantisation is not None  # one of the two, says Artifact
     found = artifact.quantisation.fidelity
-    text = (
-        f"same first class as float32 on {found.agreement:.1%} of {found.images} {found.source}, {found.snr_db:.1f} dB"
-    )
+    same = task.same.format(share=f"{found.agreement:.1%}", pictures=f"{found.images} {found.source}")
+    text = f"{same}, {found.snr_db:.1f} dB"
     if found.accuracy is None or found.float_accuracy is None:
         return text
-    ours, theirs = (hits.top1 / hits.images for hits in (found.accuracy, found.float_accuracy))
-    return f"{text}; top-1 {ours:.1%}, float32 {theirs:.1%}"
+    ours, theirs = found.accuracy, found.float_accuracy
+    return f"{text}; {ours.metric} {ours.share:.1%}, float32 {theirs.share:.1%}"

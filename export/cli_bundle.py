@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, get_args
 
-from mvit2.errors import BundleError, UsageError, did_you_mean
+from mvit2.errors import UsageError, did_you_mean
 from mvit2.manifest import Engine
 
 from .cli import app
@@ -45,10 +45,6 @@ def bundle(
 
     platform = _word("--target", target, TARGETS)
     manifest, wanted = read_manifest(bundle), artifact or ()
-    if manifest.task != "image-classification":
-        raise BundleError(
-            f"{bundle} is for {manifest.task}, accepted: image-classification; no sources for apps do that."
-        )
     chosen = choose_artifacts(bundle, manifest, wanted, _engine(engine))
     read_labels(bundle, manifest)
     folder = _folder(bundle, platform, output)

@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 
 from mvit2.errors import Mvit2Error, UsageError
 from mvit2.manifest import MANIFEST, FileRecord, read_labels, read_manifest, record, verified_path
-from mvit2.tasks import CLASSIFY, require_task
 
 __all__ = ["PAGE", "BundleServer", "Served", "bundle_files", "is_loopback", "page_files"]
 
@@ -85,10 +84,9 @@ class Served:
 def bundle_files(bundle: Path) -> dict[str, Served]:
     """URL path -> file, of what the manifest lists.
 
-    Raises BundleError: no bundle, damaged, changed, of another schema or task, labels that do not fit.
+    Raises BundleError: no bundle, damaged, changed, of another schema, labels that do not fit.
     """
     manifest = read_manifest(bundle)
-    require_task(CLASSIFY, manifest.task, bundle)
     read_labels(bundle, manifest)
     listed = (*(artifact.file for artifact in manifest.artifacts), *manifest.files)
     found = {f"/bundle/{file.path}": Served(verified_path(bundle, file), file.sha256) for file in listed}

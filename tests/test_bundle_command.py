@@ -86,10 +86,6 @@ def _too_few_labels(bundle: Path, forge: ModuleType) -> None:
     forge.resign(bundle, "labels.txt")
 
 
-def _other_task(bundle: Path, forge: ModuleType) -> None:
-    forge.edit_manifest(bundle, lambda m: m.update(task="semantic-segmentation", colors=["#000000"] * 20))
-
-
 def _nothing(bundle: Path, forge: ModuleType) -> None:
     """As it is."""
 
@@ -109,7 +105,6 @@ def _nothing(bundle: Path, forge: ModuleType) -> None:
         (_nothing, ["--target", "web", "-o", "{bundle}"], 2, "lies inside the bundle"),
         (_nothing, ["--target", "web", "-o", "{bundle}/golden/x"], 2, "lies inside the bundle"),
         (_nothing, ["--target", "web", "-o", "{bundle}/labels.txt/x"], 2, "lies inside the bundle"),
-        (_other_task, ["--target", "ios"], 1, "is for semantic-segmentation, accepted: image-classification"),
         (_no_golden, ["--target", "ios"], 1, "has no golden vectors (golden/golden.json). Export it again."),
         (_changed, ["--target", "ios"], 1, f"{FLOAT16} was changed"),
         (_changed_label, ["--target", "ios"], 1, "labels.txt was changed"),

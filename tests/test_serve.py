@@ -10,12 +10,13 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from mvit2.errors import BundleError
 from mvit2.manifest import read_manifest
-from mvit2.runtime.serve import PAGE, BundleServer, bundle_files, is_loopback, page_files
+from mvit2.runtime.serve import BundleServer, bundle_files, is_loopback, page_files
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Ask = Callable[..., tuple[http.client.HTTPResponse, bytes]]
@@ -79,6 +80,14 @@ def test_every_file_of_the_bundle(ask: Ask, demo_bundle: Path) -> None:
         assert (response.status, body) == (200, (demo_bundle / path).read_bytes()), path
 
 
+@pytest.mark.parametrize("output_kind", ["scores", "mask"])
+def test_a_segmentation_network_s_bundle(output_kind: str, segments: ModuleType, tmp_path: Path) -> None:
+    bundle = segments.write_bundle(tmp_path / "b", output_kind=output_kind)
+    suffix = {"scores": "f32", "mask": "u8"}[output_kind]
+    paths = {f"/bundle/{name}" for name in ("manifest.json", segments.MODEL, "labels.txt", "golden/golden.json")}
+    assert paths | {f"/bundle/golden/{segments.MODEL}.{suffix}"} < set(bundle_files(bundle))
+
+
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
@@ -90,6 +99,7 @@ def test_every_file_of_the_bundle(ask: Ask, demo_bundle: Path) -> None:
         ("/package.json", "application/json"),
         ("/mvit2/mvit2.mjs", "text/javascript; charset=utf-8"),
         ("/mvit2/classifier.mjs", "text/javascript; charset=utf-8"),
+        ("/mvit2/segmenter.mjs", "text/javascript; charset=utf-8"),
         ("/engines/litert/a.wasm", "application/wasm"),
         ("/engines/litert/index.js", "text/javascript; charset=utf-8"),
         ("/bundle/labels.txt", "text/plain; charset=utf-8"),
@@ -220,11 +230,3 @@ def test_a_silent_client_holds_nobody_up(served: BundleServer, ask: Ask) -> None
 )
 def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
-
-
-def test_the_declarations_name_what_the_classifier_exports() -> None:
-    """TypeScript reads these instead; its interfaces are of no object in JavaScript."""
-    exported = re.compile(r"^export (?:async )?(?:function|class|const) (\w+)", re.MULTILINE)
-    sources = PAGE.parent / "sources" / "js"
-    module, declared = ((sources / f"classifier.{end}").read_text(encoding="utf-8") for end in ("mjs", "d.mts"))
-    assert set(exported.findall(module)) == set(exported.findall(declared)) >= {"Mvit2Classifier", "decode"}

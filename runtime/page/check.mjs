@@ -1,22 +1,33 @@
 /** The golden vectors in this browser: do its decoder and both engines give what was recorded with the bundle? */
-import { decode, fetched } from "./mvit2/classifier.mjs";
+import { decode, fetched } from "./mvit2/bundle.mjs";
 
 const INDEX = "golden/golden.json";
 
-export async function openGolden({ base, manifest }) {
+/** @param measure a row of measures.mjs, by which the bundle's answers are compared. */
+export async function openGolden({ base, manifest }, measure) {
   if (!manifest.files.some((file) => file.path === INDEX)) {
     throw new Error("This bundle has no golden vectors; export it again with mvit2-export.");
   }
-  const index = await fetched(base + INDEX, "json");
-  const [height, width, channels] = index.input.shape;
-  const cases = await Promise.all(
-    index.cases.map(async ({ name, picture, pixels }) => ({
-      name,
-      picture: picture && base + picture,
-      pixels: await sized(base + pixels, Uint8Array, height * width * channels),
-    })),
-  );
-  return { cases, floor: index.output.floor, classes: manifest.classes, base, scores: index.scores };
+  const { input, output, cases, scores } = await fetched(base + INDEX, "json");
+  return {
+    cases: await Promise.all(
+      cases.map(async ({ name, picture, pixels }) => ({
+        name,
+        picture: picture && base + picture,
+        pixels: await sized(base + pixels, Uint8Array, product(input.shape)),
+      })),
+    ),
+    measure,
+    each: product(output.shape), // numbers of an answer
+    floor: output.floor,
+    classes: manifest.classes,
+    base,
+    scores,
+  };
+}
+
+function product(shape) {
+  return shape.reduce((a, b) => a * b, 1);
 }
 
 async function sized(url, type, length) {
@@ -39,36 +50,21 @@ export async function comparePixels(golden, pixelsOf) {
   return { differing, total };
 }
 
-/**
- * One model file on all cases, against what was recorded of it: largest differences of probabilities and of their
- * logarithms, and for how many cases the first class is the same. NaN is a failure: Math.max keeps it.
- */
-export async function compareScores(golden, classifier) {
-  const path = classifier.artifact.file.path;
-  if (!golden.scores[path]) throw new Error(`golden.json has no scores of ${path}; export the bundle again`);
-  const { file, tolerance } = golden.scores[path];
-  const count = golden.cases.length;
-  const recorded = await sized(golden.base + file, Float32Array, count * golden.classes);
-  const found = { probability: 0, logarithm: 0, sameFirst: 0, count, tolerance };
-  for (const [index, { pixels }] of golden.cases.entries()) {
-    const expected = recorded.subarray(index * golden.classes, (index + 1) * golden.classes);
-    add(found, expected, await classifier.scores(pixels), golden.floor);
+/** One model file on all cases, against what was recorded of it -> what its measure says, as text, and the verdict. */
+export async function compareScores({ cases, measure, each, floor, classes, base, scores }, model) {
+  const path = model.artifact.file.path;
+  if (!scores[path]) throw new Error(`golden.json has no scores of ${path}; export the bundle again`);
+  const { file, tolerance } = scores[path];
+  const recorded = await sized(base + file, measure.type, cases.length * each);
+  const found = new measure.type(recorded.length);
+  for (const [index, { pixels }] of cases.entries()) {
+    found.set(await model.scores(pixels), index * each);
     await breath();
   }
-  const near = found.logarithm <= tolerance && found.probability <= tolerance;
-  return { ...found, passed: near && found.sameFirst === count };
-}
-
-function add(found, expected, scores, floor) {
-  const logarithms = (values) => Float64Array.from(values, (p) => Math.log(Math.max(p, floor)));
-  const [a, b] = [logarithms(expected), logarithms(scores)];
-  for (const index of a.keys()) {
-    found.probability = Math.max(found.probability, Math.abs(expected[index] - scores[index]));
-    found.logarithm = Math.max(found.logarithm, Math.abs(a[index] - b[index]));
-  }
-  const largest = (values) => values.reduce((x, y) => Math.max(x, y));
-  const chosen = a[b.indexOf(largest(b))];
-  found.sameFirst += largest(a) - chosen <= found.tolerance; // two classes nearer than that are a tie
+  const { figures, same, of } = measure.compare(recorded, found, { cases: cases.length, classes, floor, tolerance });
+  const [absolute, relative] = figures.map((figure, index) => measure.shown[index](figure));
+  const passed = figures[1] <= tolerance && same === of;
+  return { cells: [absolute, relative, measure.shown[1](tolerance), `${same} of ${of}`], passed };
 }
 
 /** Let the page paint. */

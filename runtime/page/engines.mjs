@@ -1,5 +1,5 @@
 /** The engines of the page: what this browser can do, and each of them loaded once, with the threads that it allows. */
-import { liteRt, onnxRuntime } from "./mvit2/classifier.mjs";
+import { liteRt, onnxRuntime } from "./mvit2/engines.mjs";
 
 const MOST_THREADS = 4; // a model of a few milliseconds gains nothing from more
 const AT = new URL("engines/", import.meta.url).href;

@@ -1,19 +1,21 @@
 /** The page: one picture, both engines, the model files of the bundle beside it. */
-import { decode, fetched, Mvit2Classifier, openBundle } from "./mvit2/classifier.mjs";
+import { decode, fetched, openBundle } from "./mvit2/bundle.mjs";
 import { setUpCamera } from "./camera.mjs";
 import { comparePixels, compareScores, openGolden } from "./check.mjs";
 import { abilities, ENGINES } from "./engines.mjs";
+import { measureOf } from "./measures.mjs";
+import { TASKS } from "./tasks.mjs";
 import * as view from "./view.mjs";
 
 const { $ } = view;
-const TOP = 5;
 const TIMED_RUNS = 5; // after the first, which also warms up
 
 const able = abilities();
 let bundle;
+let task; // the bundle's row of TASKS
 let golden = null;
-let current = null; // { name, pixels }
-let columns = []; // { engine, artifacts, column, classifier }
+let current = null; // { name, size, kept, pixels }
+let columns = []; // { engine, artifacts, column, model, answer }
 let work = Promise.resolve(); // one thing after the other: times would lie, and memory be short
 let ready; // the bundle and the engines' columns are here
 let asked = 0; // how many pictures were asked for; an older one is not shown
@@ -26,12 +28,16 @@ function choose(name, source) {
   return queue(async () => {
     if (ours !== asked) return;
     const picture = await decode(await source());
-    const { preprocess: spec } = bundle.manifest;
-    current = { name, pixels: new Mvit2Classifier(bundle).pixels(picture) };
-    view.showCrop(current.pixels, spec.image_size, name);
+    const { width, height } = picture;
+    current = { name, size: { width, height }, kept: await task.keep(picture), pixels: pixelsOf(picture) };
+    view.showCrop(current.pixels, bundle.manifest.preprocess.image_size, name);
     for (const one of columns) await answer(one, ours);
     if (ours === asked) sayResult();
   }).catch(fail);
+}
+
+function pixelsOf(image) {
+  return new task.model(bundle).pixels(image);
 }
 
 function fail(error) {
@@ -39,11 +45,11 @@ function fail(error) {
   view.showProblem(view.messageOf(error));
 }
 
-function queue(task) {
+function queue(job) {
   const result = work.then(async () => {
     await ready;
     $("problems").replaceChildren();
-    await task();
+    await job();
   });
   work = result.catch(() => {});
   return result;
@@ -61,17 +67,18 @@ async function answer(one, ours) {
     let scores;
     for (let run = 0; run <= TIMED_RUNS && ours === asked; run++) {
       const begin = performance.now();
-      scores = await one.classifier.scores(current.pixels);
+      scores = await one.model.scores(current.pixels);
       times.push(performance.now() - begin);
       await new Promise((resolve) => setTimeout(resolve));
     }
     if (ours !== asked) return;
     view.showColumnProblem(one.column, "");
-    one.best = one.classifier.best(scores, TOP);
+    one.answer = task.read(one.model, scores, current.size);
+    task.show(one.column.querySelector(".answer"), one.answer, current);
     const median = times.slice(1).sort((a, b) => a - b)[TIMED_RUNS >> 1];
-    view.showAnswer(one.column, one.best, { median, first: times[0], threads: threadsSaid() });
+    view.showTime(one.column, { median, first: times[0], threads: threadsSaid() });
   } catch (error) {
-    one.best = null;
+    one.answer = null;
     view.showColumnProblem(one.column, `${one.engine.pack} cannot run ${file}: ${view.messageOf(error)}`);
   } finally {
     one.column.classList.remove("busy");
@@ -79,10 +86,10 @@ async function answer(one, ours) {
 }
 
 async function open(one, file) {
-  if (one.classifier?.artifact.file.path === file) return;
-  await one.classifier?.close();
-  one.classifier = null; // also where the next one cannot be opened
-  one.classifier = await Mvit2Classifier.open(bundle, file, await one.engine.load(able.threads));
+  if (one.model?.artifact.file.path === file) return;
+  await one.model?.close();
+  one.model = null; // also where the next one cannot be opened
+  one.model = await task.model.open(bundle, file, await one.engine.load(able.threads));
 }
 
 function threadsSaid() {
@@ -90,20 +97,18 @@ function threadsSaid() {
 }
 
 function sayResult() {
-  const said = columns
-    .filter((one) => one.best)
-    .map((one) => `${one.engine.pack}: ${one.best[0].label}, ${view.percent(one.best[0].score)}`);
-  $("status").textContent = said.join("; ");
+  const answered = columns.filter((one) => one.answer);
+  $("status").textContent = answered.map((one) => `${one.engine.pack}: ${task.say(one.answer)}`).join("; ");
 }
 
 // ---- the check ----
 
 async function check() {
   $("check").disabled = true;
-  const body = view.checkTable();
+  const body = view.checkTable(golden.measure.titles);
   const passed = [];
   try {
-    const { differing, total } = await comparePixels(golden, (image) => new Mvit2Classifier(bundle).pixels(image));
+    const { differing, total } = await comparePixels(golden, pixelsOf);
     const cells = [`${differing} of ${total} bytes differ`, "", "0", ""];
     if (total) passed.push(addRow(body, "pixels of the pictures", cells, differing === 0));
     for (const one of columns) {
@@ -122,9 +127,8 @@ async function checkFile(body, one, file) {
   $("check-says").textContent = `${file} on ${one.engine.pack}…`;
   try {
     await open(one, file);
-    const found = await compareScores(golden, one.classifier);
-    const [p, log, accepted] = [found.probability, found.logarithm, found.tolerance].map((x) => x.toExponential(1));
-    return addRow(body, file, [p, log, accepted, `${found.sameFirst} of ${found.count}`], found.passed);
+    const { cells, passed } = await compareScores(golden, one.model);
+    return addRow(body, file, cells, passed);
   } catch (error) {
     view.checkRow(body, file, `cannot run: ${view.messageOf(error)}`, []);
     return false;
@@ -161,7 +165,7 @@ function offerExamples() {
   for (const { name, picture } of pictures) {
     const image = Object.assign(new Image(), { src: picture, alt: "" });
     const button = Object.assign(view.element("button", "", image), { type: "button", title: name });
-    button.setAttribute("aria-label", `Classify ${name}`);
+    button.setAttribute("aria-label", `${task.verb} ${name}`);
     const source = () => fetched(picture, "blob");
     button.addEventListener("click", () => choose(name, source));
     $("examples").append(button);
@@ -171,7 +175,8 @@ function offerExamples() {
 
 async function begin() {
   bundle = await openBundle("bundle/");
-  view.showBundle(bundle, able);
+  task = TASKS[bundle.manifest.task];
+  view.showBundle(bundle, task.network, able);
   if (!able.simd) throw new Error("This browser has no WebAssembly SIMD, which both engines need; use one of 2023 or later.");
   const versions = (await fetched("package.json", "json")).dependencies;
   columns = ENGINES.map((engine) => {
@@ -180,8 +185,9 @@ async function begin() {
     one.column = view.engineColumn(engine, versions[engine.pack], one.artifacts, changed);
     return one;
   });
+  task.setUp($("controls"));
   try {
-    golden = await openGolden(bundle);
+    golden = await openGolden(bundle, measureOf(bundle.manifest));
     $("check").disabled = false;
   } catch (error) {
     $("check-says").textContent = view.messageOf(error);

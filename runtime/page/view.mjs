@@ -18,12 +18,13 @@ export function messageOf(error) {
   return String(error?.message ?? error).replace(/\s+/g, " ").slice(0, 400);
 }
 
-export function showBundle({ manifest, labels }, { threads }) {
+/** @param network what the bundle holds, in words. */
+export function showBundle({ manifest, labels }, network, { threads }) {
   const [height, width] = manifest.preprocess.image_size;
   document.title = manifest.name;
   $("name").textContent = manifest.name;
-  const network = `MobileViTV2 of width ${manifest.variant}`;
-  $("about").textContent = `${network}, ${labels.length} classes, ${width} × ${height} pixels`;
+  const what = `${network} of width ${manifest.variant}`;
+  $("about").textContent = `${what}, ${labels.length} classes, ${width} × ${height} pixels`;
   const why = globalThis.isSecureContext ? "it is not cross-origin isolated" : "its address is neither https nor localhost";
   $("browser").textContent =
     threads > 1 ? `${threads} threads` : `One thread, slower than it could be: the page has no more, because ${why}.`;
@@ -61,17 +62,11 @@ export function showColumnProblem(column, message) {
   place.textContent = message;
   place.hidden = !message;
   if (!message) return;
-  column.querySelector(".bars").replaceChildren();
+  column.querySelector(".answer").replaceChildren();
   column.querySelector(".time").textContent = "";
 }
 
-export function showAnswer(column, best, { median, first, threads }) {
-  const lines = best.map(({ label, score }) => {
-    const line = element("li", "", element("span", "", label), element("span", "", percent(score)));
-    line.style.setProperty("--share", `${(score * 100).toFixed(1)}%`);
-    return line;
-  });
-  column.querySelector(".bars").replaceChildren(...lines);
+export function showTime(column, { median, first, threads }) {
   column.querySelector(".time").textContent =
     `${median.toFixed(1)} ms an inference (median; the first ${first.toFixed(1)} ms), ${threads}`;
 }
@@ -80,12 +75,11 @@ export function percent(share) {
   return `${(share * 100).toFixed(1)} %`;
 }
 
-const COLUMNS = ["file", "verdict", "max |Δ p|", "max |Δ log p|", "accepted", "same top-1"];
-
 /** An empty table of the check; rows are added as they come. */
-export function checkTable() {
+export function checkTable([absolute, relative, same]) {
+  const names = ["file", "verdict", absolute, relative, "accepted", same];
   const body = document.createElement("tbody");
-  const head = element("tr", "", ...COLUMNS.map((name) => Object.assign(element("th", "", name), { scope: "col" })));
+  const head = element("tr", "", ...names.map((name) => Object.assign(element("th", "", name), { scope: "col" })));
   $("check-table").replaceChildren(element("table", "", element("thead", "", head), body));
   $("check-table").hidden = false;
   return body;

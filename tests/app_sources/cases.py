@@ -13,6 +13,8 @@ from mvit2.image import PreprocessSpec
 Array = np.ndarray[Any, Any]
 
 PREPROCESS, PIXEL_VALUES, SOFTMAX, TOP_K, SHORT_OUTPUT, NO_PIXELS, UPRIGHT, DEGREES, PACKED, YUV, MANIFEST = range(11)
+LOGITS_TO_PICTURE, MASK_TO_PICTURE = 11, 12  # mask_cases.py
+LAYER, TASK = 13, 14  # the classes of a MASK_TO_PICTURE and their colours over the picture; a manifest for a task
 FILTERS, ORDERS = ("bilinear", "bicubic"), ("RGB", "BGR")
 SEED = 5
 _HEADER = struct.Struct("<12id")

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PREPROCESS, PIXEL_VALUES, SOFTMAX, TOP_K, SHORT_OUTPUT, NO_PIXELS };
+enum { PREPROCESS, PIXEL_VALUES, SOFTMAX, TOP_K, SHORT_OUTPUT, NO_PIXELS, LOGITS_TO_PICTURE = 11, MASK_TO_PICTURE };
 
 typedef struct {
     int32_t what, width, height, channels, size[2], shortest, exact[2], resample, order, payload;
@@ -21,6 +21,30 @@ static void *room(size_t bytes)
     return memory;
 }
 
+/* No memory for what is refused. */
+static size_t mask_size(const header *h)
+{
+    if (h->width < 1 || h->height < 1 || (int64_t)h->width * h->height > MVIT2_MAX_PIXELS)
+        return 0;
+    return (size_t)h->width * (size_t)h->height;
+}
+
+/* The result is the box, then the mask; the words of the spec are the network's height and width (mask_cases.py). */
+static mvit2_status put_on_picture(const header *h, const void *payload, char *result)
+{
+    const mvit2_spec spec = {.image_size = {h->size[0], h->size[1]},
+                             .resize_shortest = h->shortest,
+                             .resize_exact = {h->exact[0], h->exact[1]}};
+    const int shape[3] = {h->resample, h->order, h->channels};
+    mvit2_mask mask = {(uint8_t *)result + sizeof(mvit2_box), mask_size(h), h->width, h->height, {0, 0, 0, 0}};
+    const mvit2_status status =
+        h->what == MASK_TO_PICTURE
+            ? mvit2_mask_on_picture(payload, (size_t)h->payload, h->channels, &spec, &mask)
+            : mvit2_logits_on_picture(payload, (size_t)h->payload / sizeof(float), shape, &spec, &mask);
+    memcpy(result, &mask.seen, sizeof mask.seen);
+    return status;
+}
+
 static mvit2_status run(const header *h, const void *payload, void *result)
 {
     const mvit2_spec spec = {{h->size[0], h->size[1]},      h->shortest, {h->exact[0], h->exact[1]}, h->resample,
@@ -30,6 +54,9 @@ static mvit2_status run(const header *h, const void *payload, void *result)
     const int classes = h->payload / (int)sizeof(float);
     const size_t bytes = (size_t)h->size[0] * (size_t)h->size[1] * 3;
     switch (h->what) {
+    case LOGITS_TO_PICTURE:
+    case MASK_TO_PICTURE:
+        return put_on_picture(h, payload, result);
     case PIXEL_VALUES:
         return mvit2_pixel_values(payload, (size_t)h->payload, &spec, result);
     case SOFTMAX:
@@ -46,6 +73,9 @@ static size_t result_size(const header *h)
     const size_t bytes = (size_t)h->size[0] * (size_t)h->size[1] * 3;
     const int classes = h->payload / (int)sizeof(float);
     switch (h->what) {
+    case LOGITS_TO_PICTURE:
+    case MASK_TO_PICTURE:
+        return sizeof(mvit2_box) + mask_size(h);
     case PIXEL_VALUES:
         return bytes * sizeof(float);
     case SOFTMAX:

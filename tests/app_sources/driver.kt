@@ -1,8 +1,12 @@
 // java -cp driver.jar DriverKt CASES RESULTS: runs every case of a file through the Kotlin sources; see cases.py.
 import mvit2.ImageSize
+import mvit2.Mask
 import mvit2.Picture
 import mvit2.Plane
 import mvit2.PreprocessSpec
+import mvit2.logitsOnPicture
+import mvit2.manifestOf
+import mvit2.maskOnPicture
 import mvit2.orientationOf
 import mvit2.pictureOf
 import mvit2.pixelValues
@@ -26,6 +30,36 @@ private class Case(val header: IntArray, private val scale: Double, val payload:
     fun floats() = FloatArray(payload.size / 4).also { memory().asFloatBuffer().get(it) }
     fun ints() = IntArray(payload.size / 4).also { memory().asIntBuffer().get(it) }
     fun picture() = Picture(payload, width, height, header[3])
+
+    /** The picture that a mask is put on; the words of the spec are the network's height and width (mask_cases.py). */
+    fun mask(): Mask {
+        val spec = PreprocessSpec(
+            ImageSize(header[4], header[5]),
+            if (header[6] == 0) null else header[6],
+            if (header[7] == 0) null else ImageSize(header[7], header[8]),
+        )
+        val (picture, cells) = ImageSize(height, width) to ImageSize(header[9], header[10])
+        if (header[0] == 11) return logitsOnPicture(floats(), cells, header[3], picture, spec)
+        return maskOnPicture(payload, header[3], picture, spec)
+    }
+
+    /** The best classes first, then what is drawn; class 1 is red, 2 green, 3 blue and 4 white. */
+    fun layer(): ByteArray {
+        val areas = mask().areas().map { encoded(it.index, it.share) }
+        val layer = mask().layer(intArrayOf(0, 0xFF0000, 0xFF00FF00.toInt(), 0xFF, 0xFFFFFF), scale)
+        return areas.fold(encoded(areas.size)) { all, area -> all + area } + encoded(*layer.toTypedArray())
+    }
+
+    /** The task in front of the manifest, and what an app reads of it. */
+    fun manifest(): ByteArray {
+        val (task, json) = String(payload).split("\n", limit = 2)
+        val found = manifestOf(JSONObject(json), task)
+        val model = found.model("model.onnx")
+        val shape = model.output.shape.joinToString()
+        val colors = found.colors.joinToString { Integer.toHexString(it) }
+        val (input, output) = model.input to model.output
+        return "${found.outputKind} ${found.classes} [$colors] ${input.dtype} ${output.name} $shape".toByteArray()
+    }
 
     /** As an app has it, from JSON; only NaN cannot come that way. */
     fun spec(): PreprocessSpec {
@@ -67,6 +101,11 @@ private fun encoded(spec: PreprocessSpec): ByteArray {
 
 private fun encoded(picture: Picture) = encoded(picture.width, picture.height, picture.channels) + picture.pixels
 
+private fun encoded(mask: Mask): ByteArray {
+    val (left, top, right, bottom) = mask.box
+    return encoded(left, top, right, bottom) + mask.pixels
+}
+
 private fun run(case: Case): ByteArray = when (case.header[0]) {
     0 -> preprocess(case.picture(), case.spec())
     1 -> encoded(*pixelValues(case.payload, case.spec()).toTypedArray())
@@ -77,6 +116,9 @@ private fun run(case: Case): ByteArray = when (case.header[0]) {
     8 -> encoded(pictureOf(case.ints(), case.width, case.height))
     9 -> encoded(pictureOf(case.planes(), case.width, case.height))
     10 -> encoded(preprocessSpec(JSONObject(String(case.payload))))
+    11, 12 -> encoded(case.mask())
+    13 -> case.layer()
+    14 -> case.manifest()
     else -> throw IllegalStateException("no such call")
 }
 

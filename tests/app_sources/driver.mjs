@@ -1,5 +1,6 @@
 // node driver.mjs CASES RESULTS: runs every case of a file through the JavaScript source; see driver.c.
 import { readFileSync, writeFileSync } from "node:fs";
+import { logitsOnPicture, maskOnPicture } from "../../runtime/sources/js/masks.mjs";
 import { pixelValues, preprocess, softmax, topK } from "../../runtime/sources/js/mvit2.mjs";
 
 const HEADER = 56; // 12 int32, 1 double
@@ -7,23 +8,30 @@ const RESAMPLE = ["bilinear", "bicubic"];
 const ORDER = ["RGB", "BGR"];
 const orNull = (value) => (value === 0 ? null : value);
 
+/** What mask_cases.py asks for: the box as int32, then the mask. */
+function withBox({ mask, box }) {
+  return new Uint8Array([...new Uint8Array(Int32Array.from(box).buffer), ...mask]);
+}
+
 function run(header, scale, payload) {
   const [what, width, height, channels, tall, wide, shortest, exactTall, exactWide, resample, order] = header;
   const spec = {
     image_size: [tall, wide],
     resize_shortest: orNull(shortest),
     resize_exact: exactTall || exactWide ? [exactTall, exactWide] : null,
-    resample: RESAMPLE[resample] ?? `number ${resample}`,
+    resample: what >= 11 ? "bilinear" : (RESAMPLE[resample] ?? `number ${resample}`), // masks do not ask
     channel_order: ORDER[order] ?? `number ${order}`,
     scale,
   };
   const floats = () => new Float32Array(payload.slice().buffer);
-  const runs = [
-    () => preprocess(payload, width, height, channels, spec),
-    () => pixelValues(payload, spec),
-    () => softmax(floats()),
-    () => Int32Array.from(topK(floats(), width), ({ index }) => index),
-  ];
+  const runs = {
+    0: () => preprocess(payload, width, height, channels, spec),
+    1: () => pixelValues(payload, spec),
+    2: () => softmax(floats()),
+    3: () => Int32Array.from(topK(floats(), width), ({ index }) => index),
+    11: () => withBox(logitsOnPicture(floats(), [resample, order, channels], { width, height }, spec)),
+    12: () => withBox(maskOnPicture(payload, channels, { width, height }, spec)),
+  };
   return runs[what]();
 }
 

@@ -36,6 +36,41 @@ private struct Case {
             resample: spec.resample, channelOrder: spec.channelOrder, scale: scale)
     }
 
+    /// Put on the picture; the words of the spec are the network's height and width (mask_cases.py).
+    func mask() throws -> Mvit2.Mask {
+        let exact = header[7] == 0 ? nil : Mvit2.ImageSize(height: header[7], width: header[8])
+        let spec = try Mvit2.PreprocessSpec(
+            imageSize: .init(height: header[4], width: header[5]), resizeShortest: header[6] == 0 ? nil : header[6],
+            resizeExact: exact)
+        let picture = Mvit2.ImageSize(height: height, width: width)
+        if header[0] == 11 {
+            let cells = Mvit2.ImageSize(height: header[9], width: header[10])
+            return try Mvit2.logitsOnPicture(floats(), cells: cells, classes: header[3], picture: picture, spec)
+        }
+        return try Mvit2.maskOnPicture(payload, classes: header[3], picture: picture, spec)
+    }
+
+    /// The best classes first, then what is drawn; class 1 is red, 2 green, 3 blue and 4 white.
+    func layer() throws -> [UInt8] {
+        let areas = try mask().areas()
+        let layer = try mask().layer([0, 0xFF0000, 0xFF00_FF00, 0xFF, 0xFFFFFF], opacity: scale)
+        var answer = bytes([Int32(areas.count)])
+        for area in areas { answer += bytes([Int32(area.index)]) + bytes([area.share]) }
+        return answer + layer
+    }
+
+    /// The task in front of the manifest, and what an app reads of it.
+    func manifest() throws -> [UInt8] {
+        let parts = payload.split(separator: 10, maxSplits: 1)
+        let found = try JSONDecoder().decode(Mvit2Manifest.self, from: Data(parts[1]))
+        try found.check(task: String(decoding: parts[0], as: UTF8.self))
+        let model = try found.artifact("model.onnx")
+        let shape = model.output.shape.map { "\($0 ?? 1)" }.joined(separator: ", ")
+        let colors = try found.packedColors().map { String($0 | 0xFF00_0000, radix: 16) }.joined(separator: ", ")
+        let facts = "\(model.input.dtype) \(model.output.name) \(shape)"
+        return Array("\(found.outputKind) \(found.classes) [\(colors)] \(facts)".utf8)
+    }
+
     func yuv() throws -> Mvit2.Picture {
         try payload.withUnsafeBytes { bytes in
             let planes = [(0, header[4], 1), (header[7], header[5], header[6]), (header[8], header[5], header[6])].map {
@@ -72,6 +107,10 @@ private func encoded(_ picture: Mvit2.Picture) -> [UInt8] {
     bytes([picture.width, picture.height, picture.channels].map(Int32.init)) + picture.pixels
 }
 
+private func encoded(_ mask: Mvit2.Mask) -> [UInt8] {
+    bytes([mask.box.left, mask.box.top, mask.box.right, mask.box.bottom].map(Int32.init)) + mask.pixels
+}
+
 private func run(_ call: Case) throws -> [UInt8] {
     switch call.header[0] {
     case 0: return try Mvit2.preprocess(call.picture(), call.spec())
@@ -83,6 +122,9 @@ private func run(_ call: Case) throws -> [UInt8] {
     case 8: return try encoded(call.bgra())
     case 9: return try encoded(call.yuv())
     case 10: return try encoded(decoded(Data(call.payload)))
+    case 11, 12: return try encoded(call.mask())
+    case 13: return try call.layer()
+    case 14: return try call.manifest()
     default: fatalError("no such call")
     }
 }

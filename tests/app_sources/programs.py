@@ -30,7 +30,9 @@ GCC, NODE, JAVA = shutil.which("gcc"), shutil.which("node"), shutil.which("java"
 JSON_JAR = "/usr/share/java/json-android.jar"  # Debian's libandroid-json-org-java: org.json as Android has it
 WITH_SWIFT = [] if shutil.which("swiftc") else [str(ROOT / ".ci" / "toolchains" / "with-swift")]
 
-PLATFORM = ("Mvit2Bitmap", "Mvit2Image", "Mvit2Classifier")  # these need Android's or Apple's libraries
+PLATFORM = {  # these need Android's or Apple's libraries, or an engine's
+    f"Mvit2{part}" for part in ("Bitmap", "Classifier", "Image", "LiteRt", "Model", "Onnx", "Segmenter")
+}
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I", str(SOURCES / "c"))
 OPTIMISED = ("-std=c99", "-O2")
 SANITIZED = ("-std=c99", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -57,7 +59,7 @@ def sources(language: str) -> list[str]:
     """Those that run on any machine."""
     ending = {"c": "c", "kotlin": "kt", "swift": "swift"}[language]
     found = sorted((SOURCES / language).glob(f"*.{ending}"))
-    return [str(path) for path in found if not path.name.startswith(PLATFORM)]
+    return [str(path) for path in found if path.stem not in PLATFORM]
 
 
 def compiled(command: Sequence[str], **environment: str) -> None:

@@ -41,7 +41,8 @@ def test_the_compiler_finds_nothing_to_fuse(tmp_path: Path) -> None:
     control = tmp_path / "control.c"
     control.write_text("double f(double a, double b, double c) { return a * b + c; }\n")
     fused = re.compile(r"^\s+v?fn?m(add|sub)\w*\s", re.MULTILINE)
-    for source, expected in ((str(control), True), *((path, False) for path in sources("c"))):
+    exact = [path for path in sources("c") if not path.endswith("_mask.c")]  # of logits no last bit is promised
+    for source, expected in ((str(control), True), *((path, False) for path in exact)):
         done = subprocess.run([*flags, source], capture_output=True, text=True, check=True)
         assert bool(fused.search(done.stdout)) is expected, source
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .cases import MANIFEST, make_case
-from .programs import Program, sources
+from mvit2.manifest import SCHEMA_VERSION
+
+from .cases import MANIFEST, TASK, Case, make_case
+from .programs import Program, assert_refused, sources
 
 GOOD = {
     "image_size": [256, 192],
@@ -78,3 +80,57 @@ def test_the_sources_that_are_tested_import_nothing() -> None:
             imported = re.findall(r"^\s*import (.*)", file.read(), re.MULTILINE)
         assert all(map(allowed.match, imported)), (path, imported)
     assert len(files) > 6
+
+
+# ---- the whole manifest ----
+
+SEGMENTS = {
+    "schema_version": SCHEMA_VERSION,
+    "task": "semantic-segmentation",
+    "io": "image",
+    "output_kind": "mask",
+    "classes": 3,
+    "colors": ["#000000", "#80ff00", "#0000ff"],
+    "preprocess": GOOD,
+    "artifacts": [
+        {
+            "file": {"path": "model.onnx"},
+            "input": {"name": "image", "dtype": "uint8", "shape": [None, 256, 192, 3]},
+            "output": {"name": "mask", "dtype": "uint8", "shape": [None, 256, 192]},
+        }
+    ],
+}
+CLASSIFIES = {**SEGMENTS, "task": "image-classification", "output_kind": "scores", "colors": []}
+NOT_OURS: list[tuple[str, dict[str, Any], str]] = [  # the task that an app is for, the manifest, what is said
+    (
+        "image-classification",
+        SEGMENTS,
+        f'manifest.json = "semantic-segmentation, schema_version {SCHEMA_VERSION}" cannot be used; accepted: '
+        f"image-classification, schema_version {SCHEMA_VERSION}$",
+    ),
+    ("semantic-segmentation", CLASSIFIES, 'manifest.json = "image-classification, .* accepted: semantic-segmentation,'),
+    ("semantic-segmentation", {**SEGMENTS, "schema_version": 2}, ".* schema_version 2. cannot .* schema_version 3$"),
+    ("semantic-segmentation", {**SEGMENTS, "colors": []}, 'colors = "0 of them" cannot be used; accepted: 3, by the'),
+    ("image-classification", {**CLASSIFIES, "colors": ["#000000"]}, 'colors = "1 of them" cannot .* accepted: 0, by'),
+    ("semantic-segmentation", {**SEGMENTS, "colors": ["#000000", "red", "#z"]}, 'color 1 = "red" .* like #80ff00$'),
+    ("semantic-segmentation", {**SEGMENTS, "colors": ["#+00000"] * 3}, 'color 0 = "#.00000" .* like #80ff00$'),
+    ("semantic-segmentation", {**SEGMENTS, "artifacts": []}, 'file = "model.onnx" cannot be used; accepted: $'),
+]  # fmt: skip
+
+
+def _manifest_case(task: str, manifest: dict[str, Any]) -> Case:
+    text = f"{task}\n{json.dumps(manifest)}".encode()
+    return make_case("manifest", np.frombuffer(text, np.uint8), what=TASK)
+
+
+@both
+def test_what_an_app_reads_of_a_manifest(program: Program) -> None:
+    cases = [_manifest_case(manifest["task"], manifest) for manifest in (SEGMENTS, CLASSIFIES)]
+    colors = "ff000000, ff80ff00, ff0000ff"
+    expected = [f"mask 3 [{colors}] uint8 mask 1, 256, 192", "scores 3 [] uint8 mask 1, 256, 192"]
+    assert program(cases) == [(False, line.encode()) for line in expected]
+
+
+@both
+def test_a_manifest_of_another_task_is_refused(program: Program) -> None:
+    assert_refused(program, [(_manifest_case(task, manifest), wrong) for task, manifest, wrong in NOT_OURS])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import signal
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ..browser import Seen
 
@@ -65,8 +68,8 @@ def wait(page: Any, name: str, text: str) -> str:
 
 
 def answers(page: Any) -> list[list[tuple[str, float]]]:
-    """Of each engine: labels and scores in percent, the best first."""
-    bars = [article.query_selector_all(".bars li") for article in page.query_selector_all("article")]
+    """Of each engine: labels and scores, or shares of the picture, in percent, the best first."""
+    bars = [article.query_selector_all(".answer li") for article in page.query_selector_all("article")]
     pairs = [[line.inner_text().split("\n") for line in lines] for lines in bars]
     return [[(label, float(share.removesuffix(" %"))) for label, share in column] for column in pairs]
 
@@ -78,5 +81,14 @@ def check_table(page: Any) -> dict[str, list[str]]:
 
 def crop(page: Any, shape: tuple[int, int]) -> Any:
     """What is on the small canvas, uint8 RGB [H, W, 3]."""
-    code = "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
-    return np.array(page.eval_on_selector("#crop", code), np.uint8).reshape(*shape, 4)[..., :3]
+    (found,) = canvases(page, "#crop")
+    assert found.shape[:2] == shape
+    return found
+
+
+def canvases(page: Any, selector: str) -> list[Any]:
+    """What is on these, uint8 RGB [H, W, 3]; where it is transparent, that is a mistake."""
+    urls = [one.evaluate("c => c.toDataURL('image/png')") for one in page.query_selector_all(selector)]
+    found = [np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))) for url in urls]
+    assert all(one.shape[2] == 3 or (one[..., 3] == 255).all() for one in found)
+    return [one[..., :3] for one in found]

@@ -54,9 +54,14 @@ for (const { name, picture, pixels } of golden.cases.filter((one) => one.picture
   });
 }
 
-test("recorded scores belong to the labels", () => {
+test("recorded answers belong to the labels", () => {
   const labels = read("labels.txt").toString().replace(/\n$/, "").split("\n");
+  const { dtype, shape } = golden.output;
+  const bytes = shape.reduce((a, b) => a * b, golden.cases.length) * { float32: 4, uint8: 1 }[dtype];
   for (const { file } of manifest.artifacts) {
-    assert.equal(read(golden.scores[file.path].file).length, golden.cases.length * labels.length * 4);
+    const recorded = read(golden.scores[file.path].file);
+    assert.equal(recorded.length, bytes);
+    if (dtype === "uint8") assert.ok(recorded.every((index) => index < labels.length)); // a mask
+    else assert.equal(shape.at(-1), labels.length);
   }
 });

@@ -1,5 +1,6 @@
 /* A picture -> the model's pixels. See mvit2.h. SPDX-License-Identifier: MIT */
 #include "mvit2.h"
+#include "mvit2_sizes.h"
 
 #include <float.h>
 #include <math.h>
@@ -172,7 +173,7 @@ static int is_edge(int pixels)
     return 1 <= pixels && pixels <= MVIT2_MAX_EDGE;
 }
 
-static mvit2_status check_spec(const mvit2_spec *spec)
+mvit2_status mvit2_check_spec(const mvit2_spec *spec)
 {
     if (spec == NULL || !is_edge(spec->image_size[0]) || !is_edge(spec->image_size[1]))
         return MVIT2_BAD_SPEC;
@@ -197,16 +198,20 @@ static mvit2_status check_picture(const mvit2_picture *picture)
     return picture->size == (size_t)count * (size_t)picture->channels ? MVIT2_OK : MVIT2_BAD_PICTURE;
 }
 
-/* The picture's size after the resize: height, width. */
-static void resized(const mvit2_picture *picture, const mvit2_spec *spec, int64_t size[2])
+mvit2_status mvit2_resized(int width, int height, const mvit2_spec *spec, int size[2])
 {
-    const int64_t height = picture->height, width = picture->width, shortest = spec->resize_shortest;
-    size[0] = spec->resize_exact[0] ? spec->resize_exact[0] : height;
-    size[1] = spec->resize_exact[1] ? spec->resize_exact[1] : width;
+    const int64_t shortest = spec->resize_shortest;
+    int64_t tall = spec->resize_exact[0] ? spec->resize_exact[0] : height;
+    int64_t wide = spec->resize_exact[1] ? spec->resize_exact[1] : width;
     if (shortest != 0) {
-        size[0] = width <= height ? shortest * height / width : shortest;
-        size[1] = width <= height ? shortest : shortest * width / height;
+        tall = width <= height ? shortest * height / width : shortest;
+        wide = width <= height ? shortest : shortest * width / height;
     }
+    if ((int64_t)width * height > MVIT2_MAX_PIXELS || tall * wide > MVIT2_MAX_PIXELS)
+        return MVIT2_TOO_LARGE;
+    size[0] = (int)tall;
+    size[1] = (int)wide;
+    return MVIT2_OK;
 }
 
 /* ---- the interface ---- */
@@ -214,7 +219,7 @@ static void resized(const mvit2_picture *picture, const mvit2_spec *spec, int64_
 mvit2_status mvit2_preprocess(const mvit2_picture *picture, const mvit2_spec *spec, uint8_t *output,
                               size_t output_size)
 {
-    mvit2_status status = check_spec(spec);
+    mvit2_status status = mvit2_check_spec(spec);
     if (status == MVIT2_OK)
         status = check_picture(picture);
     if (status != MVIT2_OK)
@@ -222,17 +227,17 @@ mvit2_status mvit2_preprocess(const mvit2_picture *picture, const mvit2_spec *sp
     const int height = spec->image_size[0], width = spec->image_size[1];
     if (output == NULL || output_size != (size_t)height * (size_t)width * 3)
         return MVIT2_BAD_OUTPUT;
-    int64_t size[2];
-    resized(picture, spec, size);
-    if (size[0] > MVIT2_MAX_PIXELS || size[1] > MVIT2_MAX_PIXELS || size[0] * size[1] > MVIT2_MAX_PIXELS)
-        return MVIT2_TOO_LARGE;
+    int size[2];
+    status = mvit2_resized(picture->width, picture->height, spec, size);
+    if (status != MVIT2_OK)
+        return status;
 
     const filter *f = &FILTERS[spec->resample];
     axis x = {0}, y = {0};
     memset(output, 0, output_size);
-    status = open_axis(&x, picture->width, (int)size[1], width, f);
+    status = open_axis(&x, picture->width, size[1], width, f);
     if (status == MVIT2_OK)
-        status = open_axis(&y, picture->height, (int)size[0], height, f);
+        status = open_axis(&y, picture->height, size[0], height, f);
     if (status == MVIT2_OK)
         status = resize(picture, &x, &y, output, width);
     free(x.first);
@@ -242,7 +247,7 @@ mvit2_status mvit2_preprocess(const mvit2_picture *picture, const mvit2_spec *sp
 
 mvit2_status mvit2_pixel_values(const uint8_t *pixels, size_t size, const mvit2_spec *spec, float *values)
 {
-    if (check_spec(spec) != MVIT2_OK || !(spec->scale > 0.0 && spec->scale <= DBL_MAX))
+    if (mvit2_check_spec(spec) != MVIT2_OK || !(spec->scale > 0.0 && spec->scale <= DBL_MAX))
         return MVIT2_BAD_SPEC;
     if (spec->channel_order != MVIT2_RGB && spec->channel_order != MVIT2_BGR)
         return MVIT2_BAD_SPEC;
@@ -273,6 +278,10 @@ const char *mvit2_message(mvit2_status status)
         "k cannot be used; accepted: 1 or more",
         "a score is not finite; accepted: finite numbers; the model is broken: check it against its checkpoint",
         "there is not enough memory; make the picture smaller first",
+        "the answer's shape cannot be used; accepted: edges of 1 or more, 1 to 256 classes, as many numbers as they "
+        "make",
+        "a pixel's class is none of the network's; accepted: 0 to classes - 1; the model is broken: check it against "
+        "its checkpoint",
     };
     const size_t known = sizeof messages / sizeof *messages;
     return (size_t)status < known ? messages[status] : "unknown status";

@@ -25,6 +25,13 @@ export const MAX_PIXELS: number;
 export const MAX_EDGE: number;
 
 /**
+ * The picture's `[height, width]` after the resize, before the crop.
+ *
+ * @throws RangeError what cannot be used, and what is accepted.
+ */
+export function resizedSize(width: number, height: number, spec: PreprocessSpec): readonly [number, number];
+
+/**
  * A picture -> the model's input, uint8 RGB `[height][width][3]`; zeros where the picture is smaller.
  *
  * @param pixels decoded and upright, row by row, `width * height * channels` bytes.

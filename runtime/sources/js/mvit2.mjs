@@ -169,11 +169,14 @@ function checkSpec(spec) {
   if (!FILTERS.has(resample)) throw refusal("resample", resample, [...FILTERS.keys()].join(", "));
 }
 
-function checkPicture({ pixels, width, height, channels }) {
+function checkEdges(width, height) {
   if (!Number.isInteger(width) || width < 1) throw refusal("width", width, "1 or more");
   if (!Number.isInteger(height) || height < 1) throw refusal("height", height, "1 or more");
-  if (channels !== 3 && channels !== 4) throw refusal("channels", channels, "3 (RGB), 4 (RGBA)");
   if (width * height > MAX_PIXELS) throw tooLarge(`${width}x${height}`);
+}
+
+function checkPixels({ pixels, width, height, channels }) {
+  if (channels !== 3 && channels !== 4) throw refusal("channels", channels, "3 (RGB), 4 (RGBA)");
   checkBytes(pixels, width * height * channels);
 }
 
@@ -184,8 +187,7 @@ function checkBytes(pixels, length) {
   if (pixels.length !== length) throw refusal("pixels.length", pixels.length, `${length}`);
 }
 
-/** The picture's [height, width] after the resize. */
-function resized({ width, height }, { resize_shortest: shortest, resize_exact: exact }) {
+function resized(width, height, { resize_shortest: shortest, resize_exact: exact }) {
   if (exact) return exact;
   if (!shortest) return [height, width];
   if (width <= height) return [Math.floor((shortest * height) / width), shortest];
@@ -194,12 +196,18 @@ function resized({ width, height }, { resize_shortest: shortest, resize_exact: e
 
 // ---- the interface ----
 
-export function preprocess(pixels, width, height, channels, spec) {
+export function resizedSize(width, height, spec) {
   checkSpec(spec);
-  const picture = { pixels, width, height, channels };
-  checkPicture(picture);
-  const [tall, wide] = resized(picture, spec);
+  checkEdges(width, height);
+  const [tall, wide] = resized(width, height, spec);
   if (tall * wide > MAX_PIXELS) throw tooLarge(`${width}x${height}`, `${wide}x${tall}`);
+  return [tall, wide];
+}
+
+export function preprocess(pixels, width, height, channels, spec) {
+  const picture = { pixels, width, height, channels };
+  const [tall, wide] = resizedSize(width, height, spec);
+  checkPixels(picture);
 
   const filter = FILTERS.get(spec.resample);
   const x = openAxis(width, wide, spec.image_size[1], filter);

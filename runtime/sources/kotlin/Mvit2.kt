@@ -1,5 +1,6 @@
 /**
- * What an app does around a mvit2 model: a decoded picture -> the model's pixels. Its scores: Mvit2Scores.kt.
+ * What an app does around a mvit2 model: a decoded picture -> the model's pixels. Its answer: Mvit2Scores.kt of a
+ * classifier, Mvit2Mask.kt of a segmentation network.
  *
  * The pixels are those of mvit2.image.preprocess in Python, bit for bit: the antialiased resize of Pillow 13 (two
  * passes in fixed point, after libImaging/Resample.c) and a centre crop. Neither the JVM nor ART fuses additions and
@@ -185,17 +186,19 @@ private fun checkSize(name: String, size: ImageSize) {
     }
 }
 
-/** The picture's height and width after the resize. */
-private fun resized(picture: Picture, spec: PreprocessSpec): Pair<Long, Long> {
+/** A picture's size after the resize. */
+internal fun resized(picture: ImageSize, spec: PreprocessSpec): ImageSize {
     val height = picture.height.toLong()
     val width = picture.width.toLong()
     val shortest = spec.resizeShortest?.toLong()
-    return when {
+    val (tall, wide) = when {
         spec.resizeExact != null -> spec.resizeExact.height.toLong() to spec.resizeExact.width.toLong()
         shortest == null -> height to width
         width <= height -> shortest * height / width to shortest
         else -> shortest to shortest * width / height
     }
+    if (tall * wide > MAX_PIXELS) throw tooLarge("${width}x$height", "${wide}x$tall")
+    return ImageSize(tall.toInt(), wide.toInt())
 }
 
 // ---- the interface ----
@@ -206,10 +209,9 @@ private fun resized(picture: Picture, spec: PreprocessSpec): Pair<Long, Long> {
  * @throws IllegalArgumentException the resize would be too large.
  */
 fun preprocess(picture: Picture, spec: PreprocessSpec): ByteArray {
-    val (tall, wide) = resized(picture, spec)
-    if (tall * wide > MAX_PIXELS) throw tooLarge("${picture.width}x${picture.height}", "${wide}x$tall")
-    val x = Axis(picture.width, wide.toInt(), spec.imageSize.width, spec.resample)
-    val y = Axis(picture.height, tall.toInt(), spec.imageSize.height, spec.resample)
+    val (tall, wide) = resized(ImageSize(picture.height, picture.width), spec)
+    val x = Axis(picture.width, wide, spec.imageSize.width, spec.resample)
+    val y = Axis(picture.height, tall, spec.imageSize.height, spec.resample)
     return resize(picture, x, y, spec.imageSize)
 }
 

@@ -1,4 +1,4 @@
-/** Android's pictures -> [Picture]. The only file here that needs Android (API 21). SPDX-License-Identifier: MIT */
+/** Android's pictures -> [Picture], colours -> a bitmap. Needs Android (API 21). SPDX-License-Identifier: MIT */
 package mvit2
 
 import android.graphics.Bitmap
@@ -39,3 +39,7 @@ fun Image.toPicture(rotationDegrees: Int = 0): Picture {
     val frame = pictureOf(planes.map { Plane(it.buffer, it.rowStride, it.pixelStride) }, width, height)
     return frame.upright(orientationOf(rotationDegrees))
 }
+
+/** Packed colours 0xAARRGGBB, `[height][width]`, such as the layer of a mask, to be drawn over the picture. */
+fun bitmapOf(colours: IntArray, width: Int, height: Int): Bitmap =
+    Bitmap.createBitmap(colours, width, height, Bitmap.Config.ARGB_8888)

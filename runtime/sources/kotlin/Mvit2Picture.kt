@@ -119,7 +119,7 @@ private fun scaled(sum: Int) = (sum + (1 shl 15)) shr 16
 
 private fun clipped(value: Int) = value.coerceIn(0, 255).toByte()
 
-private fun checkEdges(width: Int, height: Int) {
+internal fun checkEdges(width: Int, height: Int) {
     if (width < 1) throw refusal("width", width, "1 or more")
     if (height < 1) throw refusal("height", height, "1 or more")
     if (width.toLong() * height > MAX_PIXELS) throw tooLarge("${width}x$height")

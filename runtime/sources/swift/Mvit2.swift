@@ -1,4 +1,5 @@
-// What an app does around a mvit2 model: a decoded picture -> the model's pixels. Its scores: Mvit2Scores.swift.
+// What an app does around a mvit2 model: a decoded picture -> the model's pixels. Its answer: Mvit2Scores.swift
+// of a classifier, Mvit2Mask.swift of a segmentation network.
 //
 // The pixels are those of mvit2.image.preprocess in Python, bit for bit: the antialiased resize of Pillow 13 (two
 // passes in fixed point, after libImaging/Resample.c) and a centre crop. Swift fuses no additions and multiplications
@@ -78,12 +79,9 @@ public enum Mvit2 {
     ///
     /// - Throws: `Refusal`: the resize would be too large.
     public static func preprocess(_ picture: Picture, _ spec: PreprocessSpec) throws -> [UInt8] {
-        let (tall, wide) = resized(picture, spec)
-        guard tall * wide <= maxPixels else {
-            throw tooLarge("\(picture.width)x\(picture.height)", "\(wide)x\(tall)")
-        }
-        let x = Axis(picture.width, to: wide, showing: spec.imageSize.width, spec.resample)
-        let y = Axis(picture.height, to: tall, showing: spec.imageSize.height, spec.resample)
+        let size = try resized(ImageSize(height: picture.height, width: picture.width), spec)
+        let x = Axis(picture.width, to: size.width, showing: spec.imageSize.width, spec.resample)
+        let y = Axis(picture.height, to: size.height, showing: spec.imageSize.height, spec.resample)
         return resize(picture, x, y, spec.imageSize)
     }
 
@@ -99,6 +97,23 @@ public enum Mvit2 {
             for i in 0..<plane { values[c * plane + i] = Float(Double(pixels[i * 3 + from]) * spec.scale) }
         }
         return values
+    }
+
+    // ---- sizes ----
+
+    /// A picture's size after the resize.
+    static func resized(_ picture: ImageSize, _ spec: PreprocessSpec) throws -> ImageSize {
+        let (height, width) = (picture.height, picture.width)
+        var size = spec.resizeExact ?? picture
+        if let shortest = spec.resizeShortest {
+            size = width <= height
+                ? ImageSize(height: shortest * height / width, width: shortest)
+                : ImageSize(height: shortest, width: shortest * width / height)
+        }
+        guard size.height * size.width <= maxPixels else {
+            throw tooLarge("\(width)x\(height)", "\(size.width)x\(size.height)")
+        }
+        return size
     }
 
     // ---- refusals ----
@@ -128,12 +143,4 @@ private func check(_ name: String, _ size: Mvit2.ImageSize) throws {
     guard isEdge(size.height) && isEdge(size.width) else {
         throw Mvit2.refusal(name, size, "[height, width], each 1..\(Mvit2.maxEdge)")
     }
-}
-
-/// The picture's height and width after the resize.
-private func resized(_ picture: Mvit2.Picture, _ spec: Mvit2.PreprocessSpec) -> (Int, Int) {
-    let (height, width) = (picture.height, picture.width)
-    if let exact = spec.resizeExact { return (exact.height, exact.width) }
-    guard let shortest = spec.resizeShortest else { return (height, width) }
-    return width <= height ? (shortest * height / width, shortest) : (shortest, shortest * width / height)
 }

@@ -1,4 +1,4 @@
-// Apple's pictures -> Mvit2.Picture. The only file here that needs Apple's frameworks. SPDX-License-Identifier: MIT
+// Apple's pictures -> Mvit2.Picture, RGBA -> an image. Needs Apple's frameworks. SPDX-License-Identifier: MIT
 #if canImport(CoreGraphics)
 import CoreGraphics
 
@@ -27,6 +27,22 @@ extension Mvit2.Picture {
         }
         guard drawn else { throw Mvit2.refusal("image", "\(width)x\(height)", "one that a CGContext can draw") }
         self = try Mvit2.Picture(pixels, width: width, height: height, channels: 4).upright(orientation)
+    }
+}
+
+extension Mvit2 {
+    /// RGBA, `[height][width][4]`, such as the layer of a mask, to be drawn over the picture.
+    ///
+    /// - Throws: `Mvit2.Refusal`: another number of bytes.
+    public static func image(rgba: [UInt8], width: Int, height: Int) throws -> CGImage {
+        guard rgba.count == width * height * 4, let data = CFDataCreate(nil, rgba, rgba.count),
+            let provider = CGDataProvider(data: data), let space = CGColorSpace(name: CGColorSpace.sRGB),
+            let image = CGImage(
+                width: width, height: height, bitsPerComponent: 8, bitsPerPixel: 32, bytesPerRow: width * 4,
+                space: space, bitmapInfo: CGBitmapInfo(rawValue: CGImageAlphaInfo.last.rawValue), provider: provider,
+                decode: nil, shouldInterpolate: false, intent: .defaultIntent)
+        else { throw refusal("rgba.count", rgba.count, "\(width) x \(height) x 4") }
+        return image
     }
 }
 #endif

@@ -77,7 +77,7 @@ extension Mvit2 {
         }
     }
 
-    fileprivate static func checkEdges(_ width: Int, _ height: Int) throws {
+    static func checkEdges(_ width: Int, _ height: Int) throws {
         guard width >= 1 else { throw refusal("width", width, "1 or more") }
         guard height >= 1 else { throw refusal("height", height, "1 or more") }
         guard max(width, height) <= maxPixels && width * height <= maxPixels else {

@@ -1,8 +1,8 @@
-// google-ai-edge/LiteRT 2.3.0, product LiteRT: what the classifier uses, as its README and sources declare it. No model
+// google-ai-edge/LiteRT 2.3.0, product LiteRT: what the sources use, as its README and sources declare it. No model
 // runs: the test says what comes of an input.
 import Foundation
 
-nonisolated(unsafe) public var answer: (_ file: String, _ input: [UInt8]) -> [Float] = { _, _ in [] }
+nonisolated(unsafe) public var answer: (_ file: String, _ input: [UInt8]) -> [UInt8] = { _, _ in [] }
 
 public enum Accelerator: Int32 {
     case none = 0

@@ -1,8 +1,8 @@
-// microsoft/onnxruntime-swift-package-manager 1.24, product onnxruntime: what the classifier uses, as Swift sees the
+// microsoft/onnxruntime-swift-package-manager 1.24, product onnxruntime: what the sources use, as Swift sees the
 // Objective-C headers. No model runs: the test says what comes of an input.
 import Foundation
 
-nonisolated(unsafe) public var answer: (_ file: String, _ input: [UInt8]) -> [Float] = { _, _ in [] }
+nonisolated(unsafe) public var answer: (_ file: String, _ input: [UInt8]) -> [UInt8] = { _, _ in [] }
 
 public enum ORTLoggingLevel: Int32 {
     case verbose, info, warning, error, fatal
@@ -47,9 +47,9 @@ public class ORTSession: NSObject {
         withInputs inputs: [String: ORTValue], outputNames: Set<String>, runOptions: ORTRunOptions?
     ) throws -> [String: ORTValue] {
         let input = try inputs.values.first!.tensorData() as Data
-        let scores = answer(file, [UInt8](input))
-        let data = scores.withUnsafeBytes { NSMutableData(bytes: $0.baseAddress!, length: $0.count) }
-        let output = try ORTValue(tensorData: data, elementType: .float, shape: [1, NSNumber(value: scores.count)])
+        let given = answer(file, [UInt8](input))
+        let data = given.withUnsafeBytes { NSMutableData(bytes: $0.baseAddress!, length: $0.count) }
+        let output = try ORTValue(tensorData: data, elementType: .uInt8, shape: [1, NSNumber(value: given.count)])
         return Dictionary(uniqueKeysWithValues: outputNames.map { ($0, output) })
     }
 }

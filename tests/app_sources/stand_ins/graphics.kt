@@ -1,11 +1,18 @@
 package android.graphics
 
 import mvit2.Picture
+import mvit2.pictureOf
 import mvit2.png
 import java.io.InputStream
 
 class Bitmap internal constructor(private val picture: Picture, val config: Config?) {
     enum class Config { ARGB_8888, HARDWARE }
+
+    companion object {
+        @JvmStatic
+        fun createBitmap(colors: IntArray, width: Int, height: Int, config: Config) =
+            Bitmap(pictureOf(colors, width, height), config)
+    }
 
     val width get() = picture.width
     val height get() = picture.height

@@ -2,6 +2,9 @@
 package com.google.ai.edge.litert
 
 import android.content.res.AssetManager
+import mvit2.Bytes
+import mvit2.Floats
+import mvit2.Tensor
 import stand_ins.Recorded
 import stand_ins.bytes
 
@@ -11,7 +14,7 @@ class Environment
 
 class TensorBuffer internal constructor() : AutoCloseable {
     internal var held = ByteArray(0)
-    internal var scores = FloatArray(0)
+    internal var given: Tensor = Bytes(held)
 
     fun writeInt8(data: ByteArray) {
         held = data.copyOf()
@@ -21,7 +24,9 @@ class TensorBuffer internal constructor() : AutoCloseable {
         held = bytes(data)
     }
 
-    fun readFloat(): FloatArray = scores
+    fun readFloat(): FloatArray = (given as Floats).values
+
+    fun readInt8(): ByteArray = (given as Bytes).values
 
     override fun close() = Unit
 }
@@ -44,7 +49,7 @@ class CompiledModel private constructor(private val path: String) : AutoCloseabl
     fun createOutputBuffers(signatureIndex: Int = 0): List<TensorBuffer> = createInputBuffers(signatureIndex)
 
     fun run(inputs: List<TensorBuffer>, outputs: List<TensorBuffer>, signatureIndex: Int = 0) {
-        outputs[signatureIndex].scores = Recorded.answer(path, inputs[signatureIndex].held)
+        outputs[signatureIndex].given = Recorded.answer(path, inputs[signatureIndex].held)
     }
 
     override fun close() = Unit

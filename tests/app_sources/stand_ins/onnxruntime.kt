@@ -1,6 +1,9 @@
 /** com.microsoft.onnxruntime:onnxruntime-android, package ai.onnxruntime. In Java there, so nothing is null-checked. */
 package ai.onnxruntime
 
+import mvit2.Bytes
+import mvit2.Floats
+import mvit2.Tensor
 import stand_ins.Recorded
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
@@ -10,25 +13,27 @@ enum class OnnxJavaType { FLOAT, INT8, UINT8 }
 
 interface OnnxValue : AutoCloseable
 
-class OnnxTensor private constructor(internal val input: () -> ByteArray, val floatBuffer: FloatBuffer) : OnnxValue {
+class OnnxTensor private constructor(internal val input: () -> ByteArray, private val given: Tensor?) : OnnxValue {
+    val floatBuffer: FloatBuffer get() = FloatBuffer.wrap((given as Floats).values)
+    val byteBuffer: ByteBuffer get() = ByteBuffer.wrap((given as Bytes).values)
+
     override fun close() = Unit
 
     companion object {
-        internal fun of(scores: FloatArray) = OnnxTensor({ ByteArray(0) }, FloatBuffer.wrap(scores))
+        internal fun of(given: Tensor) = OnnxTensor({ ByteArray(0) }, given)
 
         /** Over the memory of a direct buffer, as it is when the session runs. */
         fun createTensor(env: OrtEnvironment, data: ByteBuffer, shape: LongArray, type: OnnxJavaType): OnnxTensor {
             check(env.quiet && data.isDirect && type == OnnxJavaType.UINT8 && data.remaining() == volume(shape))
             val held = data.duplicate()
-            val none = FloatBuffer.allocate(0)
-            return OnnxTensor({ ByteArray(held.remaining()).also { held.duplicate().get(it) } }, none)
+            return OnnxTensor({ ByteArray(held.remaining()).also { held.duplicate().get(it) } }, null)
         }
 
         fun createTensor(env: OrtEnvironment, data: FloatBuffer, shape: LongArray): OnnxTensor {
             check(env.quiet && data.isDirect && data.order() == ByteOrder.nativeOrder())
             check(data.remaining() == volume(shape))
             val held = data.duplicate()
-            return OnnxTensor({ stand_ins.bytes(FloatArray(held.remaining()).also { held.duplicate().get(it) }) }, held)
+            return OnnxTensor({ stand_ins.bytes(FloatArray(held.remaining()).also { held.duplicate().get(it) }) }, null)
         }
 
         private fun volume(shape: LongArray) = shape.fold(1L) { product, edge -> product * edge }.toInt()

@@ -14,7 +14,29 @@ public final class CGColorSpace {
     public var supportsOutput: Bool { fatalError() }
 }
 
+public final class CFAllocator {}
+public final class CFData {}
+public func CFDataCreate(_ allocator: CFAllocator!, _ bytes: UnsafePointer<UInt8>!, _ length: Int) -> CFData! {
+    fatalError()
+}
+
+public final class CGDataProvider {
+    public init?(data: CFData) { fatalError() }
+}
+
+public struct CGBitmapInfo: OptionSet, Sendable {
+    public let rawValue: UInt32
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+}
+
+public enum CGColorRenderingIntent: Int32 { case defaultIntent }
+
 public final class CGImage {
+    public init?(
+        width: Int, height: Int, bitsPerComponent: Int, bitsPerPixel: Int, bytesPerRow: Int, space: CGColorSpace,
+        bitmapInfo: CGBitmapInfo, provider: CGDataProvider, decode: UnsafePointer<Double>?, shouldInterpolate: Bool,
+        intent: CGColorRenderingIntent
+    ) { fatalError() }
     public var width: Int { fatalError() }
     public var height: Int { fatalError() }
     public var colorSpace: CGColorSpace? { fatalError() }

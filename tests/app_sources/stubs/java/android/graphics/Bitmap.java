@@ -4,6 +4,8 @@ package android.graphics;
 public final class Bitmap {
     public enum Config { ALPHA_8, RGB_565, ARGB_4444, ARGB_8888, RGBA_F16, HARDWARE, RGBA_1010102 }
 
+    public static native Bitmap createBitmap(int[] colors, int width, int height, Config config);
+
     public native int getWidth();
 
     public native int getHeight();

@@ -9,6 +9,7 @@ import android.content.res.AssetManager
 import java.io.FileInputStream
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
+import java.nio.FloatBuffer
 import java.nio.channels.FileChannel
 
 /** On the CPU. The asset must lie uncompressed in the app (`noCompress`), because it is mapped. */
@@ -36,32 +37,35 @@ private class OnnxModel(
     private var buffer = ByteBuffer.allocateDirect(0)
     private var tensor: OnnxTensor? = null // over the buffer's memory, so that it is made once
 
-    override fun run(pixels: ByteArray): FloatArray {
-        val input = tensor ?: reserve(pixels.size) {
-            OnnxTensor.createTensor(environment, it, facts.shape, OnnxJavaType.UINT8)
+    override fun run(input: Tensor): Tensor =
+        session.run(mapOf(facts.input.name to filled(input)), setOf(facts.output.name)).use { result ->
+            val output = result[0] as OnnxTensor
+            if (facts.output.dtype == "uint8") bytesOf(output.byteBuffer) else floatsOf(output.floatBuffer)
         }
-        buffer.duplicate().put(pixels)
-        return run(input)
-    }
 
-    override fun run(values: FloatArray): FloatArray {
-        val input = tensor ?: reserve(values.size * 4) {
-            OnnxTensor.createTensor(environment, it.asFloatBuffer(), facts.shape)
+    private fun bytesOf(mask: ByteBuffer) = Bytes(ByteArray(mask.remaining()).also { mask.get(it) })
+
+    private fun floatsOf(scores: FloatBuffer) = Floats(FloatArray(scores.remaining()).also { scores.get(it) })
+
+    private fun filled(input: Tensor): OnnxTensor = when (input) {
+        is Bytes -> {
+            val made = tensor ?: reserve(input.values.size) {
+                OnnxTensor.createTensor(environment, it, facts.input.shape, OnnxJavaType.UINT8)
+            }
+            made.also { buffer.duplicate().put(input.values) }
         }
-        buffer.asFloatBuffer().put(values)
-        return run(input)
+        is Floats -> {
+            val made = tensor ?: reserve(input.values.size * 4) {
+                OnnxTensor.createTensor(environment, it.asFloatBuffer(), facts.input.shape)
+            }
+            made.also { buffer.asFloatBuffer().put(input.values) }
+        }
     }
 
     private fun reserve(bytes: Int, make: (ByteBuffer) -> OnnxTensor): OnnxTensor {
         buffer = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder())
         return make(buffer).also { tensor = it }
     }
-
-    private fun run(input: OnnxTensor): FloatArray =
-        session.run(mapOf(facts.input to input), setOf(facts.output)).use { result ->
-            val scores = (result[0] as OnnxTensor).floatBuffer
-            FloatArray(scores.remaining()).also { scores.get(it) }
-        }
 
     override fun close() {
         tensor?.close()
