@@ -19,6 +19,7 @@ from .options import (
     Evaluation,
     Force,
     Formats,
+    Ignore,
     ImageSize,
     Io,
     Json,
@@ -36,11 +37,13 @@ from .options import (
     Quiet,
     Samples,
     Seed,
+    Split,
     Task,
     Threads,
     Variant,
     Version,
     Weights,
+    reading_of,
 )
 from .request import DEFAULT_OPSET
 
@@ -77,6 +80,8 @@ def export(
     seed: Seed = DEFAULT_SEED,
     learning_steps: Learning = None,
     evaluation: Evaluation = None,
+    split: Split = None,
+    ignore: Ignore = None,
     min_agreement: MinAgreement = None,
     max_drop: MaxDrop = None,
     force: Force = False,
@@ -114,6 +119,7 @@ def export(
         seed=seed,
         learning_steps=learning_steps,
         evaluation=evaluation,
+        reading=reading_of(None, split, ignore),
         min_agreement=min_agreement,
         max_drop=max_drop,
         force=force,

@@ -12,15 +12,18 @@ from .cli import app
 from .cli_bench import parse_threads
 from .cli_evaluate import Processes
 from .console import screen
-from .options import Bundle, Json, Opt, Quiet, Runs, Synsets, ThreadList
+from .options import Bundle, Ignore, Json, Opt, Quiet, Runs, Split, Synsets, ThreadList, reading_of
 
 if TYPE_CHECKING:
-    from .report import Evaluated, Timing
+    from mvit2.dataset import Reading
+
+    from .report import Timing
+    from .report_task import Evaluated
 
 __all__ = ["report"]
 
 Evaluation = Annotated[
-    Path | None, Opt("--eval", metavar="FOLDER|CSV", help="Labelled pictures: accuracy, worst cases.")
+    Path | None, Opt("--eval", metavar="FOLDER|CSV", help="Labelled pictures, or with masks: accuracy, worst cases.")
 ]
 BenchFile = Annotated[Path | None, Opt("--bench", metavar="FILE", help="What mvit2 bench --json printed.")]
 Sensitivity = Annotated[Path | None, Opt(metavar="FILE", help="What mvit2 sensitivity --json printed.")]
@@ -32,6 +35,8 @@ def report(
     bundle: Bundle,
     evaluation: Evaluation = None,
     synsets: Synsets = None,
+    split: Split = None,
+    ignore: Ignore = None,
     bench: BenchFile = None,
     sensitivity: Sensitivity = None,
     pictures: Pictures = None,
@@ -43,23 +48,21 @@ def report(
 ) -> None:
     screen.configure(quiet, json)
     counts = parse_threads(threads)
-    for option, value in (("--synsets", synsets), ("--processes", processes)):
+    about = {"--synsets": synsets, "--split": split, "--ignore": ignore, "--processes": processes}
+    for option, value in about.items():
         if value is not None and evaluation is None:
             raise UsageError(f"{option} is about labelled pictures: add --eval FOLDER.")
     from mvit2.manifest import read_manifest
     from mvit2.runtime.latency import Bounds
-    from mvit2.tasks import CLASSIFY, require_task
 
-    from .report import gather, time_artifacts
-    from .report_examples import example_pictures
+    from .report import example_pictures, gather, time_artifacts
     from .report_files import read_bench, read_sensitivity
     from .report_page import CARD, write_report
 
     manifest, bounds, examples = read_manifest(bundle), Bounds(runs), example_pictures(pictures)
-    require_task(CLASSIFY, manifest.task, bundle)
     losses = read_sensitivity(sensitivity) if sensitivity else ()
     timing = read_bench(bench, manifest) if bench else None
-    evaluated = _evaluated(bundle, evaluation, synsets, processes) if evaluation else None
+    evaluated = _evaluated(bundle, evaluation, reading_of(synsets, split, ignore), processes) if evaluation else None
     if timing is None:
         timing = time_artifacts(bundle, counts, bounds, screen)
     _warn_of_noise(timing)
@@ -76,24 +79,28 @@ def report(
     screen.json({"bundle": str(bundle), "written": [str(f) for f in written], **content, "warnings": screen.warnings})
 
 
-def _evaluated(bundle: Path, source: Path, synsets: Path | None, processes: int | None) -> Evaluated:
+def _evaluated(bundle: Path, source: Path, reading: Reading, processes: int | None) -> Evaluated:
     from mvit2.runtime.evaluate import evaluate, plan
+    from mvit2.runtime.job import File
     from mvit2.runtime.progress import open_progress
 
-    from .report import Evaluated
+    from .report_task import Evaluated
 
-    work = plan(bundle, source, (), synsets)
+    work = plan(bundle, source, (), reading)
     for file, reason in work.skipped:
         screen.warn(f"{file} was left out: {reason}")
     total = len(work.pictures)
     title = f"evaluating {len(work.artifacts)} artifact(s) on {total} pictures"
-    with open_progress(None, work.header) as progress, screen.progress(title, total) as advance:
+    with (
+        open_progress(None, work.header, work.metric.answer) as progress,
+        screen.progress(title, total) as advance,
+    ):
         found = evaluate(work, progress, processes, total, advance)
     if found.unreadable:
         screen.warn(f"{len(found.unreadable)} of {total} pictures cannot be read and count nowhere.")
-    return Evaluated(
-        f"labelled pictures of {source.resolve().name}", found, dict(zip(work.names, work.pictures, strict=True))
-    )
+    masks = [truth.path for truth in work.truth if isinstance(truth, File)]
+    files = {work.name(path): path for path in (*work.pictures, *masks)}
+    return Evaluated(f"labelled pictures of {source.resolve().name}", found, files)
 
 
 def _warn_of_noise(timing: Timing | None) -> None:

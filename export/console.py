@@ -15,15 +15,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mvit2.manifest import Artifact, Difference, Manifest, Quantisation
+from mvit2.manifest import Accuracy, Artifact, Difference, Manifest, MaskAccuracy, Quantisation
 from mvit2.measured import MEASURES, Measure
-from mvit2.tasks import CLASSIFY
+from mvit2.tasks import CLASSIFY, SEGMENT, task_named
 
 from .interrupt import raise_if_swallowed
 
 __all__ = ["Screen", "human_bytes", "screen"]
 
 _NO_EDGE = 10_000  # columns of a file or a pipe: nothing is folded there
+_ACCURACY_COLUMNS = {
+    CLASSIFY.manifest: ("top-1 / float32 (95 %)", "top-5 / float32"),
+    SEGMENT.manifest: ("mIoU / float32", "pixel accuracy / float32"),
+}
 
 
 class Screen:
@@ -108,13 +112,13 @@ class Screen:
         rows = [_fidelity_row(a, a.quantisation) for a in manifest.artifacts if a.quantisation is not None]
         if rows:
             fidelity = next(a.quantisation for a in manifest.artifacts if a.quantisation is not None).fidelity
+            task = task_named(manifest.task)
             columns = (
                 "artifact",
-                "same top-1" if manifest.task == CLASSIFY.manifest else "same class",
+                task.same,
                 "SNR",
                 "max |Δ p|",
-                "top-1 / float32 (95 %)",
-                "top-5 / float32",
+                *_ACCURACY_COLUMNS[task.manifest],
                 "XNNPACK",
             )
             self.table(f"compared with float32 on {fidelity.images} {fidelity.source}", columns, rows)
@@ -161,15 +165,18 @@ def _fidelity_row(artifact: Artifact, quantisation: Quantisation) -> tuple[str, 
     from mvit2.fidelity import confidence_interval
 
     f, graph = quantisation.fidelity, artifact.graph
-    first = fifth = "-"
-    if f.accuracy is not None and f.float_accuracy is not None:
+    first = second = "-"
+    if isinstance(f.accuracy, Accuracy) and isinstance(f.float_accuracy, Accuracy):
         low, high = confidence_interval(f.accuracy.top1, f.images)
-        first = f"{f.accuracy.top1 / f.images:.1%} / {f.float_accuracy.top1 / f.images:.1%} ({low:.1%} to {high:.1%})"
-        fifth = f"{f.accuracy.top5 / f.images:.1%} / {f.float_accuracy.top5 / f.images:.1%}"
+        first = f"{f.accuracy.share:.1%} / {f.float_accuracy.share:.1%} ({low:.1%} to {high:.1%})"
+        second = f"{f.accuracy.top5 / f.images:.1%} / {f.float_accuracy.top5 / f.images:.1%}"
+    elif isinstance(f.accuracy, MaskAccuracy) and isinstance(f.float_accuracy, MaskAccuracy):
+        first = f"{f.accuracy.share:.1%} / {f.float_accuracy.share:.1%}"
+        second = f"{f.accuracy.pixel_accuracy:.1%} / {f.float_accuracy.pixel_accuracy:.1%}"
     total, left = sum(graph.operators.values()), graph.not_delegated
     share = "-" if left is None else f"{1 - len(left) / total:.0%}, {graph.xnnpack_partitions} part(s)"
     error = f"{f.max_error:.2f}"
-    return artifact.file.path, f"{f.agreement:.1%}", f"{f.snr_db:.1f} dB", error, first, fifth, share
+    return artifact.file.path, f"{f.agreement:.1%}", f"{f.snr_db:.1f} dB", error, first, second, share
 
 
 def human_bytes(size: int) -> str:

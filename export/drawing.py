@@ -13,7 +13,8 @@ __all__ = ["block_title", "draw_network"]
 
 _WIDTH, _ROW, _HEAD = 360, 21, 27  # units of the drawing, which are pixels on a phone
 _SPINE, _TEXT, _SHAPE, _BAR, _LONGEST = 13, 30, 226, 236, 76
-_STAGE = re.compile(r"encoder\.layer\.(\d+)\.")
+_STAGE = re.compile(r"encoder\.layer\.(?P<layer>\d+)\.|segmentation_head\.")
+_HEAD_TITLE = "DeepLabV3"
 _MOST = 400  # blocks; a damaged manifest may name more than anybody would look at
 
 
@@ -29,6 +30,7 @@ def block_title(name: str) -> str:
     """
     short = re.sub(r"^encoder\.layer\.(\d+)\.", r"\1 · ", name)
     short = short.replace("transformer.layer.", "transformer ").replace("layer.", "block ")
+    short = short.replace("segmentation_head.", "head · ")
     return short.replace("downsampling_layer", "downsampling").replace("_", " ")
 
 
@@ -54,15 +56,16 @@ def draw_network(blocks: Sequence[Block]) -> str:
 
 def _stage(block: Block) -> str:
     found = _STAGE.match(block.name)
-    return found[1] if found else ""
+    return "" if found is None else f"layer {found['layer']}" if found["layer"] else _HEAD_TITLE
 
 
 def _stage_head(stage: str, rows: Sequence[Block], y: int) -> list[str]:
     if not stage:
         return []
     what = "MobileViT block: local, then global" if any(map(_is_transformer, rows)) else "convolutions"
+    what = "several reaches at once, then classes" if stage == _HEAD_TITLE else what
     line = f'<line class="rule" x1="{_TEXT}" y1="{y + 5}" x2="{_WIDTH}" y2="{y + 5}"/>'
-    title = f'layer {stage} <tspan class="soft">{what}</tspan>'
+    title = f'{stage} <tspan class="soft">{what}</tspan>'
     return [line, f'<text class="stage" x="{_TEXT}" y="{y + 19}">{title}</text>']
 
 
@@ -107,11 +110,16 @@ def _percent(share: float) -> str:
 
 
 def _glyph(block: Block, y: float) -> str:
-    """Transformer: a filled square with rows; inverted residual: narrow, wide, narrow; others: a circle."""
+    """Transformer: a filled square with rows; inverted residual: narrow, wide, narrow; pyramid: a ring around a circle.
+
+    Others: a circle.
+    """
     if _is_transformer(block):
         lines = "".join(f"M{_SPINE - 3} {y + dy}h6" for dy in (-2.5, 0, 2.5))
         square = f'<rect class="hot" x="{_SPINE - 6}" y="{y - 6}" width="12" height="12" rx="3"/>'
         return f'{square}<path class="etch" d="{lines}"/>'
     if block.kind == "inverted residual":
         return f'<path class="node" d="M{_SPINE - 3} {y - 6}h6l4 6l-4 6h-6l-4 -6z"/>'
+    if block.kind == "spatial pyramid":
+        return "".join(f'<circle class="node" cx="{_SPINE}" cy="{y}" r="{r}"/>' for r in (6.5, 2.5))
     return f'<circle class="node" cx="{_SPINE}" cy="{y}" r="{2.5 if block.macs <= 0 else 4}"/>'

@@ -11,6 +11,7 @@ from mvit2.manifest import Artifact, GraphFacts, TensorFacts, read_manifest, sha
 from mvit2.measured import MEASURES
 from mvit2.runtime.backend import OnnxRuntimeBackend, open_model
 from mvit2.runtime.inspect import inspect_tflite
+from mvit2.tasks import task_named
 
 from .console import human_bytes
 from .metadata import read_metadata
@@ -36,7 +37,10 @@ def describe_bundle(path: Path) -> tuple[list[Table], dict[str, Any]]:
         ("input, output", f"{_tensor(manifest.artifacts[0].input)} -> {_tensor(manifest.artifacts[0].output)}"),
         ("made with", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
     ]
-    rows = [(a.file.path, human_bytes(a.file.bytes), _nearness(a), _xnnpack(a.graph)) for a in manifest.artifacts]
+    rows = [
+        (a.file.path, human_bytes(a.file.bytes), _nearness(a, task_named(manifest.task).same), _xnnpack(a.graph))
+        for a in manifest.artifacts
+    ]
     columns = ("artifact", "size", "against float", "on LiteRT, XNNPACK runs")
     tables: list[Table] = [(manifest.name, ("", ""), about), ("artifacts", columns, rows)]
     graphs = {a.file.path: a.graph.accelerators for a in manifest.artifacts if a.graph.accelerators}
@@ -96,12 +100,12 @@ def _short(text: str) -> str:
     return text if len(text) < 200 else text[:200] + " ..."
 
 
-def _nearness(artifact: Artifact) -> str:
+def _nearness(artifact: Artifact, same: str) -> str:
     if artifact.parity is not None:
         return f"{MEASURES[artifact.parity.measure][1]} {artifact.parity.max_relative:.1e}"
     assert artifact.quantisation is not None
     fidelity = artifact.quantisation.fidelity
-    return f"same top-1 {fidelity.agreement:.1%}, {fidelity.snr_db:.1f} dB"
+    return f"{same} {fidelity.agreement:.1%}, {fidelity.snr_db:.1f} dB"
 
 
 def _tensor(facts: TensorFacts) -> str:

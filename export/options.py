@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 import mvit2
+from mvit2.dataset import Reading
+from mvit2.errors import UsageError
 
 __all__ = [
     "ArtifactFile",
@@ -20,6 +22,7 @@ __all__ = [
     "Evaluation",
     "Force",
     "Formats",
+    "Ignore",
     "ImageSize",
     "Images",
     "Io",
@@ -41,6 +44,7 @@ __all__ = [
     "Runs",
     "Samples",
     "Seed",
+    "Split",
     "Synsets",
     "Task",
     "ThreadList",
@@ -48,6 +52,7 @@ __all__ = [
     "Variant",
     "Version",
     "Weights",
+    "reading_of",
 ]
 
 
@@ -93,10 +98,13 @@ Seed = Annotated[int, Number(metavar="N", help="Which of them.")]
 Learning = Annotated[
     int | None, Number("--learning-steps", metavar="N", help="Gradient steps on int8 ranges; default: by the size.")
 ]
-Evaluation = Annotated[Path | None, Opt("--eval", metavar="FOLDER|CSV", help="Labelled pictures, to measure accuracy.")]
-_SHARE = "Keep blocks float until int8 has this share of float's top-1 answers, such as 0.99."
+_EVAL = "Labelled pictures, or pictures with masks, to measure accuracy."
+Evaluation = Annotated[Path | None, Opt("--eval", metavar="FOLDER|CSV", help=_EVAL)]
+_SHARE = "Keep blocks float until int8 has this share of float's answers (top-1, or pixels), such as 0.99."
 MinAgreement = Annotated[float | None, Opt("--min-agreement", metavar="SHARE", help=_SHARE)]
-MaxDrop = Annotated[float | None, Opt("--max-drop", metavar="POINTS", help="The same for top-1 points lost on --eval.")]
+MaxDrop = Annotated[
+    float | None, Opt("--max-drop", metavar="POINTS", help="The same for points of top-1 or mIoU on --eval.")
+]
 Force = Annotated[bool, Opt("--force", help="Calibrate on few pictures; write a model that collapsed.")]
 Labels = Annotated[Path | None, Opt(metavar="FILE", help="Text file with one class name a line.")]
 NoReport = Annotated[bool, Opt("--no-report", help="Leave out report.html and the model card.")]
@@ -109,6 +117,19 @@ ArtifactFile = Annotated[str | None, Opt("--artifact", metavar="FILE", help="One
 Artifacts = Annotated[list[str] | None, Opt("--artifact", metavar="FILE", help="Only this model file; repeatable.")]
 ThreadList = Annotated[str, Opt("--threads", metavar="N,N...", help="Threads of one inference; a run for each.")]
 Runs = Annotated[int, Number(metavar="N", help="How often every model has its turn.")]
-_LABELLED = "Labelled pictures: a folder for each class (label, index or synset id), or a CSV file with path,label."
+_LABELLED = "Folder for each class (label, index, synset id), or CSV path,label; of masks: VOC, NAME.png, path,mask."
 Labelled = Annotated[Path, typer.Argument(metavar="FOLDER|CSV", help=_LABELLED)]
+_SPLIT = "Of a PASCAL VOC folder: the pictures in ImageSets/Segmentation/NAME.txt, such as val; default: all masks."
+Split = Annotated[str | None, Opt("--split", metavar="NAME", help=_SPLIT)]
+_IGNORE = "Indices of masks whose pixels do not count, beside 255; repeatable."
+Ignore = Annotated[list[str] | None, Opt("--ignore", metavar="N[,N...]", help=_IGNORE)]
 Synsets = Annotated[Path | None, Opt(metavar="FILE", help="What ids mean: lines like 'n01440764 tench, Tinca tinca'.")]
+
+
+def reading_of(synsets: Path | None = None, split: str | None = None, ignore: list[str] | None = None) -> Reading:
+    """What these options say of labels. Raises UsageError."""
+    words = [word.strip() for text in ignore or () for word in text.split(",")]
+    for word in words:
+        if not (word.isascii() and word.isdigit()):
+            raise UsageError(f"--ignore is {','.join(ignore or ())!r}, accepted: indices such as 11 or 0,11.")
+    return Reading(synsets, split, tuple(int(word[:9]) for word in words))

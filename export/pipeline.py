@@ -23,7 +23,7 @@ from mvit2.manifest import (
     record,
     write_manifest,
 )
-from mvit2.palette import voc_colors
+from mvit2.palette import class_colors
 from mvit2.preprocess_spec import PreprocessSpec
 from mvit2.runtime.apart import scores_apart
 from mvit2.runtime.artifact import scores_of
@@ -81,9 +81,7 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     check_target(target, request.overwrite)
     with under_construction(target) as building, tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
         manifest = _Build(request, checkpoint, (building, Path(scratch)), listener).run(name)
-        if request.report and checkpoint.task is SEGMENT:
-            listener.warn("no report.html: reports are for classifiers so far; manifest.json holds the figures.")
-        elif request.report:
+        if request.report:
             _report(building, name, listener)
     return ExportResult(target, manifest)
 
@@ -282,7 +280,7 @@ class _Build:
             calibration=self.quantiser.calibration,
             tools=installed(_TOOLS),
             output_kind=request.output_kind,
-            colors=voc_colors(checkpoint.config.num_labels) if checkpoint.task is SEGMENT else (),
+            colors=class_colors(checkpoint.config.labels) if checkpoint.task is SEGMENT else (),
         )
         write_manifest(self.folder, manifest)
         return manifest

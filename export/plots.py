@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from mvit2.runtime.bench import Trial
 
-    from .report import AccuracyRow, BlockNoise
+    from .report import BlockNoise
+    from .report_classify import ClassifierRow
 
 __all__ = ["accuracy_plot", "latency_plot", "sensitivity_plot"]
 
@@ -34,7 +35,7 @@ _SETTINGS: Any = {
 }
 
 
-def accuracy_plot(rows: Sequence[AccuracyRow]) -> str:
+def accuracy_plot(rows: Sequence[ClassifierRow]) -> str:
     """Top-1 (filled) and top-5 (open) of every artifact with their intervals."""
     lowest = min(row.top1_interval[0] for row in rows)
 

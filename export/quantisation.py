@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mvit2.dataset import labelled_images
-from mvit2.errors import CheckFailed, UsageError
-from mvit2.fidelity import top_k_hits
+from mvit2.errors import CheckFailed
 from mvit2.flatbuffer import read_tflite
-from mvit2.image import preprocess
 from mvit2.manifest import (
     IO,
-    Accuracy,
     Artifact,
     Calibration,
     Engine,
@@ -27,7 +23,6 @@ from mvit2.manifest import (
     Precision,
     Quantisation,
     record,
-    sha256_of,
 )
 from mvit2.quantize.plan import Plan
 from mvit2.runtime.apart import scores_apart
@@ -38,30 +33,18 @@ from mvit2.runtime.latency import interleaved, paired_ratio
 from mvit2.runtime.outputs import PROBABILITIES
 
 from .calibrate import calibrate, plain_simulation, simulate
+from .judges import judges
 from .metadata import ModelCard, write_with_metadata
 from .nearness import nearness
 from .onnx_facts import onnx_facts
 from .request import ExportRequest, Format
 from .subject import output_of
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["COLLAPSE", "Quantiser"]
 
 COLLAPSE = 0.6  # top-1 agreement below which a quantised model of a trained network is no model any more
 _RUNS = 20  # of each model, to compare their time
 _ENGINES: Mapping[Format, Engine] = {"tflite": "litert", "onnx": "onnxruntime"}
-
-
-@dataclass
-class _Judges:
-    """The pictures on which quantised artifacts are compared with float ones; labels where they have some."""
-
-    source: Any
-    pixels: NDArray[np.uint8]
-    labels: NDArray[np.int64] | None = None
-    float_scores: dict[Format, NDArray[Any]] = field(default_factory=dict)
 
 
 class Quantiser:
@@ -84,7 +67,7 @@ class Quantiser:
         self.spec, self.float_files, self.output = card.preprocess, float_files, output_of(request, checkpoint)
         self.calibration: Calibration | None = None
         self.corrected_for: tuple[str, ...] | None = ()  # the float blocks for which the simulation's biases are right
-
+        self.float_outputs: dict[Format, NDArray[Any]] = {}
         self.wanted = [(f, q) for f in float_files for q in request.quantised(f) if q != "float16"]
 
     def read(self) -> None:
@@ -93,7 +76,7 @@ class Quantiser:
             with self.listener.step("int8: read the calibration pictures"):
                 self.set = calibrate(self.request, self.spec, self.listener)
                 self.calibration = self.set.record
-                self.judges = self._judges()
+                self.judges = judges(self.request, self.checkpoint, self.set, self.listener.warn)
 
     def write(self) -> list[Artifact]:
         """After ``read``. Raises CheckFailed: collapsed, or --min-agreement or --max-drop is out of reach."""
@@ -119,29 +102,13 @@ class Quantiser:
         """The file itself; of an .ort the ONNX model on a CPU that would clip its sums, since phones do not."""
         return self.float_files["onnx"].with_name(f"{file.stem}.onnx") if clips_sums(file) else file
 
-    def _judges(self) -> _Judges:
-        if self.request.evaluation is None:
-            return _Judges("held-out calibration pictures", self.set.held_out)
-        pictures = labelled_images(self.request.evaluation, self.checkpoint.config.labels)
-        seen = set(self.set.record.sha256)
-        apart = [(path, label) for path, label in pictures if sha256_of(path) not in seen]
-        if not apart:
-            raise UsageError(
-                f"--eval {self.request.evaluation} holds no picture that was not calibrated on; name other pictures."
-            )
-        if len(apart) < len(pictures):
-            same = len(pictures) - len(apart)
-            self.listener.warn(f"{same} of {len(pictures)} --eval pictures were calibrated on; they are left out.")
-        pixels = np.stack([preprocess(path, self.spec) for path, _ in apart])
-        return _Judges("evaluation pictures", pixels, np.array([label for _, label in apart]))
-
     def _scores(self, file: Path) -> NDArray[Any]:
         return scores_apart(file, self.request.io, self.spec, self.judges.pixels, self.output)
 
     def _float_scores(self, format: Format) -> NDArray[Any]:
-        if format not in self.judges.float_scores:
-            self.judges.float_scores[format] = self._scores(self.float_files[format])
-        return self.judges.float_scores[format]
+        if format not in self.float_outputs:
+            self.float_outputs[format] = self._scores(self.float_files[format])
+        return self.float_outputs[format]
 
     def _artifact(self, file: Path, format: Format, precision: Precision) -> Artifact:
         with self.listener.step(f"{file.name}: write, run on {len(self.judges.pixels)} pictures"):
@@ -201,8 +168,7 @@ class Quantiser:
         return make_plan(self.simulation)
 
     def _fidelity(self, reference: NDArray[Any], scores: NDArray[Any]) -> Fidelity:
-        labels = self.judges.labels
-        both = [None, None] if labels is None else [_accuracy(s, labels) for s in (reference, scores)]
+        both = map(self.judges.accuracy, (reference, scores))
         return Fidelity(self.judges.source, len(scores), *nearness(self.output.name, reference, scores), *both)
 
     def _reached(self, fidelity: Fidelity) -> bool:
@@ -211,8 +177,7 @@ class Quantiser:
             return False
         if request.max_drop is None or fidelity.accuracy is None or fidelity.float_accuracy is None:
             return True
-        lost = fidelity.float_accuracy.top1 - fidelity.accuracy.top1
-        return 100 * lost <= request.max_drop * fidelity.images
+        return fidelity.accuracy.points_below(fidelity.float_accuracy) <= request.max_drop
 
     def _fall_back(self, file: Path, format: Format, fidelity: Fidelity) -> tuple[tuple[str, ...], Fidelity]:
         """Blocks become float, the most sensitive first, until the written file reaches the target."""
@@ -223,7 +188,7 @@ class Quantiser:
         reference = self._float_scores(format)
 
         def good(logits: NDArray[np.float32]) -> bool:
-            return self._reached(self._fidelity(reference, self.output.of_network(logits)))
+            return self._reached(self._fidelity(reference, self.output.of_logits(logits, self.spec.image_size)))
 
         foretold = fewest_float_blocks(self.simulation, order, good, self.judges.pixels)
         self.corrected_for = None  # other blocks than those of the last correction
@@ -235,7 +200,7 @@ class Quantiser:
             trade.append(self._trade(file, format, count, fidelity))
             if self._reached(fidelity):
                 break
-        columns = ("blocks in float", "same top-1", "top-1", "size", "time / float32")
+        columns = ("blocks in float", self.checkpoint.task.same, self.checkpoint.task.metric, "size", "time / float32")
         self.listener.table(f"{file.name}: what the target costs", columns, trade)
         if not self._reached(fidelity):
             raise CheckFailed(
@@ -245,7 +210,7 @@ class Quantiser:
         return blocks, fidelity
 
     def _trade(self, file: Path, format: Format, blocks: int, fidelity: Fidelity) -> tuple[str, ...]:
-        first = "-" if fidelity.accuracy is None else f"{fidelity.accuracy.top1 / fidelity.images:.1%}"
+        first = "-" if fidelity.accuracy is None else f"{fidelity.accuracy.share:.1%}"
         time = _relative_time(file, self.float_files[format], self.request.io, self.spec, self.judges.pixels[:1])
         return str(blocks), f"{fidelity.agreement:.1%}", first, f"{file.stat().st_size / 1e6:.1f} MB", f"{time:.2f}"
 
@@ -261,10 +226,6 @@ class Quantiser:
             self.listener.warn(f"{said}.")
             return
         raise CheckFailed(f"{said}; choose another --quantize or --calibration, or --force. No bundle was written.")
-
-
-def _accuracy(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> Accuracy:
-    return Accuracy(len(labels), top_k_hits(scores, labels, 1), top_k_hits(scores, labels, 5))
 
 
 def _is_power_of_two(number: int) -> bool:

@@ -3,79 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-from mvit2.errors import BundleError, MissingEngineError
-from mvit2.fidelity import confidence_interval
-from mvit2.image import preprocess
-from mvit2.manifest import Artifact, Manifest, Precision, read_labels, read_manifest
+from mvit2.dataset import unlabelled_images
+from mvit2.errors import MissingEngineError
+from mvit2.manifest import Artifact, Manifest, read_labels, read_manifest
 from mvit2.runtime.bench import Machine, Trial, bench, machine
-from mvit2.runtime.figures import Disagreement, Evaluation
 from mvit2.runtime.latency import Bounds
 from mvit2.runtime.subjects import find_subjects, usable
-from mvit2.tasks import CLASSIFY, require_task
+from mvit2.tasks import CLASSIFY, SEGMENT, TaskName
 
+from .inputs import PHOTOS
 from .listener import Listener, Silent
-from .report_examples import MOST_PICTURES, Example, data_uri, example_pictures, examples
+from .report_classify import CLASSIFICATION
+from .report_segment import SEGMENTATION
+from .report_task import MOST_PICTURES, Accuracy, Evaluated, Pictured, ReportTask, Row, Source
 
 __all__ = [
-    "Accuracy",
-    "AccuracyRow",
+    "REPORT_TASKS",
     "BlockNoise",
-    "Evaluated",
     "Report",
     "Timing",
     "brief",
+    "example_pictures",
     "gather",
     "time_artifacts",
 ]
 
+REPORT_TASKS: Mapping[TaskName, ReportTask] = MappingProxyType(
+    {CLASSIFY.manifest: CLASSIFICATION, SEGMENT.manifest: SEGMENTATION}
+)
 _BRIEF = Bounds(runs=10, warmup=1)
-
-
-@dataclass(frozen=True)
-class AccuracyRow:
-    """One artifact on labelled pictures; the intervals are Wilson's 95 % of the share. None: not compared."""
-
-    artifact: str
-    precision: Precision
-    images: int
-    top1: int
-    top5: int
-    agreement: float | None = None  # share of pictures with float32's first class
-    snr_db: float | None = None
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.top1 <= self.top5 <= self.images and self.images > 0):
-            hits = f"{self.top1} and {self.top5} of {self.images}"
-            raise BundleError(f"the accuracy of {self.artifact} is {hits} pictures; export the bundle again.")
-
-    @property
-    def top1_interval(self) -> tuple[float, float]:
-        return confidence_interval(self.top1, self.images)
-
-    @property
-    def top5_interval(self) -> tuple[float, float]:
-        return confidence_interval(self.top5, self.images)
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """``evaluation`` is there where the report evaluated by itself; else the figures are those of the export."""
-
-    source: str  # which pictures
-    rows: tuple[AccuracyRow, ...]
-    evaluation: Evaluation | None = None
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """An evaluation, and the files behind the names of its pictures."""
-
-    source: str
-    evaluation: Evaluation
-    pictures: Mapping[str, Path]
 
 
 @dataclass(frozen=True)
@@ -109,7 +70,7 @@ class BlockNoise:
 class Report:
     """Everything the page and the model card show. What was not measured is None or empty.
 
-    ``images``: picture -> data URI of what the network sees of it.
+    ``examples`` and ``worst``: what the task says of pictures; ``images``: name -> data URI of what it shows of them.
     """
 
     manifest: Manifest
@@ -118,9 +79,13 @@ class Report:
     accuracy: Accuracy | None
     timing: Timing | None
     sensitivity: tuple[BlockNoise, ...]
-    examples: tuple[Example, ...]
-    worst: tuple[Disagreement, ...]
+    examples: tuple[Any, ...]
+    worst: tuple[Any, ...]
     images: Mapping[str, str]
+
+    @property
+    def task(self) -> ReportTask:
+        return REPORT_TASKS[self.manifest.task]
 
     @property
     def parameters(self) -> int:
@@ -137,6 +102,16 @@ def brief(bundle: Path) -> Report:
     return gather(bundle, example_pictures(None), timing=timing)
 
 
+def example_pictures(folder: Path | None) -> dict[str, Path]:
+    """Name -> file: the bundled photographs, or at most 12 of ``folder``, spread over it. Raises UsageError."""
+    if folder is None:
+        return {photo.name: photo for photo in sorted(PHOTOS.glob("*.jpg"))}
+    found = unlabelled_images(folder)
+    count = min(MOST_PICTURES, len(found))
+    chosen = [found[i * len(found) // count] for i in range(count)]
+    return {path.relative_to(folder).as_posix(): path for path in chosen}
+
+
 def gather(
     bundle: Path,
     pictures: Mapping[str, Path],
@@ -150,28 +125,20 @@ def gather(
     Raises BundleError: no bundle, or a damaged one; ImageError: a picture that cannot be read.
     """
     manifest = read_manifest(bundle)
-    require_task(CLASSIFY, manifest.task, bundle)
-    labels = read_labels(bundle, manifest)
-    pixels = {name: preprocess(path, manifest.preprocess) for name, path in pictures.items()}
-    worst = tuple(d for d in evaluated.evaluation.worst if _differs(d))[:MOST_PICTURES] if evaluated else ()
-    files = {} if evaluated is None else evaluated.pictures
-    shown = pixels | {d.picture: preprocess(files[d.picture], manifest.preprocess) for d in worst}
+    source, task = Source(bundle, manifest, read_labels(bundle, manifest)), REPORT_TASKS[manifest.task]
+    examples = task.examples(source, pictures)
+    worst = task.worst(source, evaluated) if evaluated else Pictured((), {})
     return Report(
         manifest,
-        labels,
+        source.labels,
         _warnings(manifest),
-        _of_evaluation(evaluated) if evaluated else _of_export(manifest),
+        task.of_evaluation(evaluated) if evaluated else _accuracy_of_export(manifest, task),
         timing,
         sensitivity,
-        examples(bundle, manifest, labels, pixels),
-        worst,
-        {name: data_uri(image) for name, image in shown.items()},
+        examples.said,
+        worst.said,
+        {**examples.images, **worst.images},
     )
-
-
-def _differs(found: Disagreement) -> bool:
-    """The same first class with another probability is no disagreement."""
-    return found.reference.index != found.answer.index
 
 
 def _warnings(manifest: Manifest) -> tuple[str, ...]:
@@ -186,37 +153,20 @@ def _warnings(manifest: Manifest) -> tuple[str, ...]:
     return tuple(said)
 
 
-# ---- accuracy ----
-
-
-def _of_evaluation(evaluated: Evaluated) -> Accuracy:
-    found = evaluated.evaluation
-    rows = (
-        AccuracyRow(a.artifact, a.precision, found.images, a.top1, a.top5, a.agreement, a.snr_db)
-        for a in found.artifacts
-    )
-    return Accuracy(evaluated.source, tuple(rows), found)
-
-
-def _of_export(manifest: Manifest) -> Accuracy | None:
+def _accuracy_of_export(manifest: Manifest, task: ReportTask) -> Accuracy | None:
     """What ``mvit2-export --eval`` left in the manifest: every quantised artifact with the float32 one behind it."""
-    rows: dict[str, AccuracyRow] = {}
+    rows: dict[str, Row | None] = {}
     floats = {a.engine: a for a in reversed(manifest.artifacts) if a.precision == "float32"}  # the first of each
     for artifact in manifest.artifacts:
         fidelity = artifact.quantisation.fidelity if artifact.quantisation else None
-        if fidelity is None or fidelity.accuracy is None or fidelity.float_accuracy is None:
+        if fidelity is None:
             continue
-        reference, said = floats.get(artifact.engine), fidelity.float_accuracy
+        reference: Artifact | None = floats.get(artifact.engine)
         if reference is not None:
-            rows[reference.file.path] = _accuracy_row(reference, (said.images, said.top1, said.top5))
-        said = fidelity.accuracy
-        found = _accuracy_row(artifact, (said.images, said.top1, said.top5))
-        rows[artifact.file.path] = replace(found, agreement=fidelity.agreement, snr_db=fidelity.snr_db)
-    return Accuracy("pictures of the export's --eval", tuple(rows.values())) if rows else None
-
-
-def _accuracy_row(artifact: Artifact, hits: tuple[int, int, int]) -> AccuracyRow:
-    return AccuracyRow(artifact.file.path, artifact.precision, *hits)
+            rows[reference.file.path] = task.of_export(reference, fidelity.float_accuracy, None)
+        rows[artifact.file.path] = task.of_export(artifact, fidelity.accuracy, fidelity)
+    known = tuple(row for row in rows.values() if row is not None)
+    return Accuracy("pictures of the export's --eval", known) if known else None
 
 
 # ---- latency ----

@@ -15,12 +15,25 @@ import mvit2
 from mvit2.blocks import Block
 from mvit2.errors import BundleError, OutputError
 from mvit2.manifest import Engine
+from mvit2.measured import MEASURES
+from mvit2.runtime.outputs import output_of
 
 from .console import human_bytes
 from .drawing import block_title, draw_network
-from .plots import accuracy_plot, latency_plot, sensitivity_plot
+from .plots import latency_plot, sensitivity_plot
 from .report import Report
-from .report_words import by_float32, delegation, export_again, highlights, hub_id, number, preprocessing
+from .report_words import (
+    ERRORS,
+    answer,
+    by_float32,
+    delegation,
+    export_again,
+    highlights,
+    hub_id,
+    number,
+    postprocessing,
+    preprocessing,
+)
 from .templating import environment
 
 __all__ = ["CARD", "PAGE", "model_card", "page", "write_report"]
@@ -28,7 +41,6 @@ __all__ = ["CARD", "PAGE", "model_card", "page", "write_report"]
 PAGE, CARD = "report.html", "README.md"
 _MARK = "<!-- written by mvit2 report; without this line it is left alone -->"
 _TEMPLATES = Path(__file__).parent / "templates"
-_WORST_CLASSES = 10
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
 _NOT_IN_YAML = re.compile("[<>&\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")  # HTML; JSON that is no YAML, or ends a line
 _ENGINES: dict[Engine, str] = {"onnxruntime": "ONNX Runtime", "litert": "LiteRT"}
@@ -54,7 +66,7 @@ def write_report(bundle: Path, report: Report) -> tuple[Path, ...]:
 
 def page(report: Report) -> str:
     """Raises MissingEngineError."""
-    template = environment(_TEMPLATES, _FILTERS, autoescape=True).get_template("report.html.jinja")
+    template = environment(_TEMPLATES, _FILTERS, autoescape=True).get_template(f"report_{report.task.name}.html.jinja")
     return template.render(_content(report))
 
 
@@ -67,23 +79,24 @@ def model_card(report: Report) -> str:
     jinja.filters["yaml"] = lambda value: Markup(_yaml(value))
     tags = ["mobilevitv2", *dict.fromkeys(a.engine for a in report.manifest.artifacts)]
     front = {"mark": Markup(_MARK), "tags": tags, "results": _results(report)}
-    return jinja.get_template("card.md.jinja").render(_content(report) | front)
+    return jinja.get_template(f"card_{report.task.name}.md.jinja").render(_content(report) | front)
 
 
 def _results(report: Report) -> list[dict[str, Any]]:
     """Accuracy as the hub's model-index holds it."""
     if report.accuracy is None:
         return []
-    dataset = {"name": report.accuracy.source, "type": "labelled-pictures"}
-    task = {"type": "image-classification"}
+    about = {
+        "task": {"type": report.task.hub},
+        "dataset": {"name": report.accuracy.source, "type": "labelled-pictures"},
+    }
     results = [
-        {
-            "task": task,
-            "dataset": dataset,
+        about
+        | {
             "metrics": [
-                {"type": "accuracy", "name": f"top-{k}, {row.artifact}", "value": round(hits / row.images, 6)}
-                for k, hits in ((1, row.top1), (5, row.top5))
-            ],
+                {"type": metric.type, "name": f"{metric.name}, {row.artifact}", "value": round(metric.value, 6)}
+                for metric in row.metrics
+            ]
         }
         for row in report.accuracy.rows
     ]
@@ -121,26 +134,30 @@ def _content(report: Report) -> dict[str, Any]:
     """What the templates see; the drawings are ours and need no escaping."""
     from markupsafe import Markup
 
-    manifest, accuracy = report.manifest, report.accuracy
-    classes = accuracy.evaluation.classes if accuracy and accuracy.evaluation else ()
+    manifest = report.manifest
     return {
         "version": mvit2.__version__,
         "report": report,
         "manifest": manifest,
+        "task": report.task,
+        "measures": MEASURES[output_of(manifest).name],
         "highlights": highlights(report),
         "preprocessing": preprocessing(manifest),
+        "postprocessing": postprocessing(manifest),
+        "answer": answer(manifest),
+        "error": ERRORS[output_of(manifest).name],
         "command": " \\\n    ".join(export_again(manifest)),
         "hub_id": hub_id(manifest),
+        "precisions": {a.file.path: a.precision for a in manifest.artifacts},
         "sizes": {a.file.path: by_float32(manifest, a) for a in manifest.artifacts},
         "operators": _operators(report),
         "golden_files": [f for f in manifest.files if f.path.startswith("golden/")],
         "kinds": _by_kind(report),
         "left_out": {a.file.path: dict(Counter(a.graph.not_delegated or ())) for a in manifest.artifacts},
-        "worst_classes": sorted(classes, key=lambda c: sum(c.top1.values()) / c.images)[:_WORST_CLASSES],
         "network": Markup(draw_network(manifest.blocks)) if manifest.blocks else None,
-        "accuracy_plot": Markup(accuracy_plot(accuracy.rows)) if accuracy else None,
         "latency_plot": Markup(latency_plot(report.timing.trials)) if report.timing else None,
         "sensitivity_plot": Markup(sensitivity_plot(report.sensitivity)) if report.sensitivity else None,
+        **(report.task.details(report.labels, report.accuracy) if report.accuracy else {}),
     }
 
 

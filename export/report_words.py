@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from mvit2.manifest import Artifact, GraphFacts, Manifest
+from mvit2.measured import Measure
+from mvit2.runtime.outputs import output_of
+from mvit2.tasks import SEGMENT
 
 from .console import human_bytes
-from .report import Report
+from .report_task import Highlight
 
-__all__ = ["Highlight", "by_float32", "delegation", "export_again", "highlights", "hub_id", "number", "preprocessing"]
+if TYPE_CHECKING:
+    from .report import Report
 
+__all__ = [
+    "ERRORS",
+    "answer",
+    "by_float32",
+    "delegation",
+    "export_again",
+    "highlights",
+    "hub_id",
+    "number",
+    "postprocessing",
+    "preprocessing",
+]
+
+_ANSWERS: Mapping[Measure, str] = MappingProxyType(
+    {"probabilities": "softmax probabilities", "logits": "logits", "masks": "the class of every pixel"}
+)
+ERRORS: Mapping[Measure, str] = MappingProxyType(  # max_relative, in words
+    {
+        "probabilities": "largest error of a log-probability",
+        "logits": "largest error of a logit, of their range",
+        "masks": "largest share of pixels of another class",
+    }
+)
 _COMMIT = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@[\w./-]+")
-
-
-@dataclass(frozen=True)
-class Highlight:
-    """A figure that the page begins with."""
-
-    value: str
-    name: str
-    note: str
 
 
 def number(value: int) -> str:
@@ -44,12 +64,36 @@ def preprocessing(manifest: Manifest) -> tuple[str, ...]:
         )
     if spec.resize_exact is not None:
         steps.append(f"Resize it to {spec.resize_exact[1]} x {spec.resize_exact[0]} px ({spec.resample}, antialiased).")
-    steps.append(f"Cut out the centre, {width} x {height} px.")
+    if spec.resize_exact != spec.image_size:
+        steps.append(f"Cut out the centre, {width} x {height} px.")
     scale = "1/255" if abs(spec.scale * 255 - 1) < 1e-9 else f"{spec.scale:g}"
     if manifest.io == "image":
         inside = f"The channel order of the weights ({spec.channel_order}) and the scale {scale} are inside the model."
         return (*steps, f"Hand over the bytes as they are: uint8, RGB, 0 to 255. {inside}")
     return (*steps, f"Order the channels as {spec.channel_order}, multiply by {scale}: float32, channels first.")
+
+
+def answer(manifest: Manifest) -> str:
+    """What the numbers are that come out."""
+    return "logits" if manifest.io == "tensor" else _ANSWERS[output_of(manifest).name]
+
+
+def postprocessing(manifest: Manifest) -> tuple[str, ...]:
+    """What an app has to do with a map of classes, step by step; nothing for a classifier."""
+    name, spec = output_of(manifest).name, manifest.preprocess
+    if name == "probabilities":
+        return ()
+    height, width = spec.image_size
+    lies = f"over the {width} x {height} px that went in"
+    steps = {
+        "logits": (
+            f"The map lies {lies}. Bring it to the picture bilinearly, by the middles of pixels, without antialiasing.",
+            "The class of a pixel is its largest logit; of equal ones the first.",
+        ),
+        "masks": (f"The mask lies {lies}: a pixel of the picture has the class of the one in which its middle lies.",),
+    }[name]
+    cut = spec.resize_exact != spec.image_size
+    return (*steps, *(("Undo resize and crop: what the crop cut off was not seen and has no class.",) if cut else ()))
 
 
 def delegation(graph: GraphFacts) -> str:
@@ -86,6 +130,8 @@ def export_again(manifest: Manifest) -> tuple[str, ...]:
     parts.append(" ".join(f"--format {format}" for format in formats))
     if re.search(r"-\d+(x\d+)?px", manifest.name):
         parts.append("--image-size {}x{}".format(*manifest.preprocess.image_size))
+    parts += ["--task segment"] if manifest.task == SEGMENT.manifest else []
+    parts += ["--output-kind mask"] if manifest.output_kind == "mask" else []
     parts += ["--io tensor"] if manifest.io == "tensor" else []
     parts += ["--dynamic-batch"] if manifest.artifacts[0].input.shape[:1] == (None,) else []
     schemes = dict.fromkeys(a.precision for a in manifest.artifacts if a.precision != "float32")
@@ -111,7 +157,7 @@ def highlights(report: Report) -> list[Highlight]:
     found = []
     if differences:
         worst = max(differences, key=lambda d: d.max_relative)
-        note = f"largest error of a log-probability, float32; accepted {worst.tolerance:.0e}"
+        note = f"{ERRORS[worst.measure]}, float32; accepted {worst.tolerance:.0e}"
         found.append(Highlight(f"{worst.max_relative:.1e}", "off torch by", note))
     chosen = min((a for a in manifest.artifacts if a.quantisation), key=lambda a: a.file.bytes, default=None)
     shown = chosen or manifest.artifacts[0]
@@ -120,22 +166,14 @@ def highlights(report: Report) -> list[Highlight]:
     found.append(Highlight(human_bytes(shown.file.bytes), shown.file.path, note))
     if chosen is not None and chosen.quantisation is not None:
         fidelity = chosen.quantisation.fidelity
-        found.append(
-            Highlight(
-                f"{fidelity.agreement:.1%}", "agrees with float32", f"same first class on {fidelity.images} pictures"
-            )
-        )
+        note = f"{report.task.same} on {fidelity.images} pictures"
+        found.append(Highlight(f"{fidelity.agreement:.1%}", "agrees with float32", note))
     return found + _measured(report, shown.file.path)
 
 
 def _measured(report: Report, artifact: str) -> list[Highlight]:
-    found = []
-    row = next((r for r in report.accuracy.rows if r.artifact == artifact), None) if report.accuracy else None
-    if row is not None:
-        low, high = row.top1_interval
-        found.append(
-            Highlight(f"{row.top1 / row.images:.1%}", "top-1 accuracy", f"95 %: {100 * low:.1f} to {100 * high:.1f}")
-        )
+    rows = report.accuracy.rows if report.accuracy else ()
+    found = [row.highlight for row in rows if row.artifact == artifact]
     trials = report.timing.trials if report.timing else ()
     measured = next((m for trial in trials for m in trial.results if m.model == artifact), None)
     if measured is not None:

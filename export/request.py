@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mvit2.dataset import PLAIN, Reading
 from mvit2.errors import UsageError, did_you_mean
 from mvit2.manifest import DEFAULT_SAMPLES, DEFAULT_SEED, IO, OutputKind, Precision
 from mvit2.variant import find_variant
@@ -50,9 +51,10 @@ class ExportRequest:
         calibration: a folder of pictures; None takes crops of the bundled photographs.
         calibration_samples, seed: how many of them, and which.
         learning_steps: of the ranges' gradient descent; 0 for none, None for as many as take a minute or two.
-        evaluation: labelled pictures (a folder of class folders, or CSV) on which accuracy is measured.
+        evaluation: labelled pictures (runtime.metrics.METRICS says of which kinds) on which accuracy is measured.
+        reading: how their labels are to be read.
         min_agreement, max_drop: what int8 must reach, making blocks float until it does: share of pictures with the
-            float model's first class; points of top-1 lost at most (needs ``evaluation``).
+            float model's first class, or of pixels; points of top-1 or mIoU lost at most (needs ``evaluation``).
         force: calibrate on few pictures, and write a model that collapsed.
         report: write report.html and a model card as the last step.
     """
@@ -75,6 +77,7 @@ class ExportRequest:
     seed: int = DEFAULT_SEED
     learning_steps: int | None = None
     evaluation: Path | None = None
+    reading: Reading = PLAIN
     min_agreement: float | None = None
     max_drop: float | None = None
     force: bool = False
@@ -106,6 +109,8 @@ class ExportRequest:
                 raise UsageError(f"{option} is {value}, accepted: {least} or more.")
         if self.min_agreement is not None and not 0 < self.min_agreement <= 1:
             raise UsageError(f"--min-agreement is {self.min_agreement}, accepted: a share above 0, up to 1.")
+        if self.reading != PLAIN and self.evaluation is None:
+            raise UsageError("--split and --ignore are about pictures with masks: add --eval FOLDER.")
         if self.max_drop is not None and not (self.max_drop >= 0 and self.evaluation):
             raise UsageError(f"--max-drop is {self.max_drop}, accepted: 0 or more points, together with --eval FOLDER.")
 

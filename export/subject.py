@@ -51,12 +51,8 @@ def _check_options(request: ExportRequest, checkpoint: Checkpoint) -> None:
     if masks and classes > MAX_MASK_CLASSES:
         accepted = f"accepted: at most {MAX_MASK_CLASSES}, as many as a byte has values"
         raise UsageError(f"--output-kind mask with {classes} classes, {accepted}: add --output-kind scores.")
-    if request.evaluation is not None:
-        raise UsageError(f"--eval measures top-1 accuracy, {held}: leave it out.")
     if "full-int8" in (request.quantize or ()):
         raise UsageError(f"--quantize full-int8 is for classifiers, {held}: choose int8.")
-    if masks and request.min_agreement is not None:
-        raise UsageError("--min-agreement compares scores: add --output-kind scores.")
 
 
 def output_of(request: ExportRequest, checkpoint: Checkpoint) -> Output:
@@ -69,7 +65,7 @@ def bundle_name(request: ExportRequest, checkpoint: Checkpoint) -> str:
     height, width = checkpoint.preprocess.image_size
     size = f"-{height}px" if height == width else f"-{height}x{width}px"
     parts = [f"mobilevitv2-{checkpoint.variant}-{checkpoint.name}"]
-    parts += ["-segment"] if checkpoint.task is SEGMENT else []
+    parts += [checkpoint.task.suffix] if not checkpoint.name.endswith(checkpoint.task.suffix) else []
     parts += [size] if request.image_size not in (None, checkpoint.config.image_size) else []
     parts += ["-mask"] if request.output_kind == "mask" else []
     parts += ["-tensor"] if request.io == "tensor" else []

@@ -1,19 +1,57 @@
-"""Folders of pictures: with labels (to measure accuracy) and without (to calibrate)."""
+"""Folders of pictures: with labels (to measure accuracy) and without (to calibrate). Those of masks: masks.py."""
 
 from __future__ import annotations
 
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from .errors import ImageError, UsageError, did_you_mean
 
-__all__ = ["SUFFIXES", "empty_classes", "find_images", "labelled_images"]
+__all__ = [
+    "PLAIN",
+    "SUFFIXES",
+    "Reading",
+    "empty_classes",
+    "find_images",
+    "labelled_images",
+    "listed",
+    "unlabelled_images",
+]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _ID = re.compile(r"n\d{8}")  # WordNet's nouns, after which ImageNet's folders are called
+_MASK_FOLDERS = ("SegmentationClass", "SegmentationObject")
+_SPLIT = re.compile(r"[\w-][\w.-]*")
 _SYNSETS = "a line such as 'n01440764 tench, Tinca tinca' for each class."
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How labels are to be read, as far as a folder does not say it itself.
+
+    Attributes:
+        synsets: of classes: a file that says what synset ids mean (labelled_images).
+        split: of masks: which list of a PASCAL VOC folder, such as "val" (mvit2.masks.labelled_masks).
+        ignore: of masks: indices whose pixels do not count, beside 255.
+    """
+
+    synsets: Path | None = None
+    split: str | None = None
+    ignore: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        wrong = next((index for index in self.ignore if not 0 <= index <= 255), None)
+        if wrong is not None:
+            raise UsageError(f"--ignore names the index {wrong}, accepted: 0 to 255, the values that a mask can have.")
+        if self.split is not None and not _SPLIT.fullmatch(self.split):
+            raise UsageError(f"--split is {self.split!r}, accepted: the plain name of a list, such as val.")
+
+
+PLAIN: Final = Reading()
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -25,6 +63,18 @@ def find_images(folder: Path) -> list[Path]:
     if not found:
         raise UsageError(f"{folder} holds no pictures; accepted: {', '.join(SUFFIXES)}, in subfolders, too.")
     return found
+
+
+def unlabelled_images(folder: Path) -> list[Path]:
+    """As find_images, without what says something of other pictures: masks, which a network must never learn from.
+
+    These are NAME.png beside NAME.jpg, and what lies in a PASCAL VOC folder's SegmentationClass or SegmentationObject.
+    """
+    found = find_images(folder)
+    pictures = {path.with_suffix("") for path in found if path.suffix.lower() != ".png"}
+    masks = {path for path in found if path.suffix.lower() == ".png" and path.with_suffix("") in pictures}
+    masks |= {path for path in found if path.relative_to(folder).parts[0] in _MASK_FOLDERS}
+    return [path for path in found if path not in masks]
 
 
 def labelled_images(source: Path, labels: Sequence[str], synsets: Path | None = None) -> list[tuple[Path, int]]:
@@ -65,7 +115,7 @@ def labelled_images(source: Path, labels: Sequence[str], synsets: Path | None = 
         if loose:
             raise UsageError(f"{loose[0]} lies in no class folder; accepted: {source}/CLASS/PICTURE, or a CSV file.")
         return [(p, number(p.relative_to(source).parts[0])) for p in pictures]
-    return [(path, number(label)) for path, label in _rows(source)]
+    return [(path, number(label)) for path, label in listed(source, "label")]
 
 
 def empty_classes(source: Path, pictures: Iterable[Path]) -> list[str]:
@@ -114,17 +164,18 @@ def _about_id(name: str, ids: Mapping[str, Sequence[str]], synsets: Path | None)
     return f" Name it in {synsets}." if synsets else " Say what ids mean: --synsets FILE."
 
 
-def _rows(file: Path) -> list[tuple[Path, str]]:
+def listed(file: Path, column: str) -> list[tuple[Path, str]]:
+    """The pictures that a CSV file names in the column path, and what ``column`` says. Raises as labelled_images."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
-            f"{file} cannot be read as CSV ({error}); accepted: a folder of class folders, or CSV."
+            f"{file} cannot be read as CSV ({error}); accepted: a folder of labelled pictures, or CSV."
         ) from None
-    if not rows or not {"path", "label"} <= rows[0].keys():
-        raise UsageError(f"{file} needs a first line with the columns path and label, and at least one more line.")
-    found = [(file.parent / (row["path"] or ""), row["label"] or "") for row in rows]
+    if not rows or not {"path", column} <= rows[0].keys():
+        raise UsageError(f"{file} needs a first line with the columns path and {column}, and at least one more line.")
+    found = [(file.parent / (row["path"] or ""), row[column] or "") for row in rows]
     for path, _ in found:
         if not path.is_file():
             raise ImageError(f"{file} names {path}, which is no file; accepted: paths relative to {file.parent}.")

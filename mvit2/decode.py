@@ -7,10 +7,10 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +18,17 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from .errors import ImageError
 
-__all__ = ["MAX_PIXELS", "ImageSource", "describe", "load_image"]
+__all__ = ["MAX_PIXELS", "ImageSource", "describe", "load_image", "load_mask", "upright_size"]
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+T = TypeVar("T")
 
 MAX_PIXELS: Final = 2**27
 """Largest picture, decoded or resized: 134 megapixels (a 108-megapixel phone passes), 0.5 GiB in Pillow."""
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP")
 _ACCEPTED: Final = "JPEG, PNG, WebP, BMP"
+_MASKS: Final = "of masks PNG, 8-bit grayscale or with a palette"
 
 # First bytes of what people hand over by mistake, so that the message can name it.
 _SIGNATURES: Final = (
@@ -55,6 +57,7 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_THE_SIDE: Final = (5, 6, 7, 8)
 
 # What Pillow's parsers and decoders raise on damaged files; OSError includes zlib's and the "truncated" ones.
 _DAMAGE: Final = (
@@ -95,10 +98,30 @@ def load_image(source: ImageSource) -> Image.Image:
     if isinstance(source, Image.Image):
         return _upright_rgb(source, name)
     if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), name)
+        return _decode(io.BytesIO(source), name, _upright_rgb)
     if isinstance(source, str | os.PathLike):
-        return _from_file(Path(source), name)
+        return _from_file(Path(source), name, _upright_rgb)
     raise _refusal(name, "is not a picture", "path, bytes, PIL image, NumPy array", "pass one of these")
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the picture that ``load_image`` would give, read off its header. Raises ImageError."""
+
+    def size(image: Image.Image, name: str) -> tuple[int, int]:
+        _check_pixels(image.width, image.height, name)
+        return image.size[::-1] if _orientation(image) in _ON_THE_SIDE else image.size
+
+    return _from_file(path, describe(path), size)
+
+
+def load_mask(path: Path) -> npt.NDArray[np.uint8]:
+    """Read the class indices of a mask file: uint8 [height, width], upright as ``load_image`` makes the picture.
+
+    A PNG of 8-bit grayscale, or with a palette, whose entries then are the indices; its colours do not matter.
+
+    Raises ImageError: missing, damaged, too large, or any other kind of image, whose pixels are no class indices.
+    """
+    return _from_file(path, describe(path), _indices, _MASKS)
 
 
 def describe(source: object) -> str:
@@ -116,27 +139,27 @@ def _refusal(name: str, wrong: str, accepted: str, todo: str) -> ImageError:
     return ImageError(f"{name} {wrong}; accepted: {accepted}; {todo}")
 
 
-def _from_file(path: Path, name: str) -> Image.Image:
+def _from_file(path: Path, name: str, finish: Callable[[Image.Image, str], T], accepted: str = _ACCEPTED) -> T:
     try:
         if path.is_file():  # a named pipe or a device could block for ever, or never end
             with path.open("rb") as stream:
-                return _decode(stream, name)
+                return _decode(stream, name, finish, accepted)
         wrong = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
     except OSError as error:
         wrong = f"cannot be read ({error.strerror or error})"
-    raise _refusal(name, wrong, f"a readable file: {_ACCEPTED}", "check the path")
+    raise _refusal(name, wrong, f"a readable file: {accepted}", "check the path")
 
 
-def _decode(stream: BinaryIO, name: str) -> Image.Image:
+def _decode(stream: BinaryIO, name: str, finish: Callable[[Image.Image, str], T], accepted: str = _ACCEPTED) -> T:
     head = stream.read(64)
     if not head:
-        raise _refusal(name, "is empty (0 bytes)", _ACCEPTED, "fetch it again")
-    with _pillow(name):
+        raise _refusal(name, "is empty (0 bytes)", accepted, "fetch it again")
+    with _pillow(name, accepted):
         try:
             image = Image.open(stream, formats=_FORMATS)
         except UnidentifiedImageError:
-            raise _refusal(name, f"is {_guess(head)}", _ACCEPTED, "convert it or fetch it again") from None
-        return _upright_rgb(image, name)
+            raise _refusal(name, f"is {_guess(head)}", accepted, "convert it or fetch it again") from None
+        return finish(image, name)
 
 
 def _guess(head: bytes) -> str:
@@ -151,7 +174,7 @@ def _guess(head: bytes) -> str:
 
 
 @contextmanager
-def _pillow(name: str) -> Iterator[None]:
+def _pillow(name: str, accepted: str = _ACCEPTED) -> Iterator[None]:
     """Pillow's errors become one ImageError; its warnings (size, palette, EXIF) are not shown."""
     with warnings.catch_warnings():
         # Only Pillow's: where threads overlap, a filter can outlive its block, and must then do no harm.
@@ -162,7 +185,7 @@ def _pillow(name: str) -> Iterator[None]:
             raise _too_large(name, str(error)) from None
         except _DAMAGE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise _refusal(name, f"is damaged or truncated ({reason})", _ACCEPTED, "fetch it again") from error
+            raise _refusal(name, f"is damaged or truncated ({reason})", accepted, "fetch it again") from error
 
 
 def _too_large(name: str, size: str) -> ImageError:
@@ -181,11 +204,27 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     _check_pixels(image.width, image.height, name)
     with _pillow(name):
         image.load()
-        rgb = _rgb(image, name)
-        turn = _UPRIGHT.get(_orientation(image))
-        upright = rgb if turn is None else rgb.transpose(turn)
+        upright = _turned(_rgb(image, name), image)
     upright.info = {}  # the EXIF block in there would turn it a second time
     return upright
+
+
+def _indices(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
+    """Gray of fewer than 8 bits is refused: Pillow spreads its values over 0..255, which changes the classes."""
+    _check_pixels(image.width, image.height, name)
+    raw = getattr(image, "tile", [(None,) * 4])[0][3] if image.format == "PNG" else None
+    if image.format != "PNG" or image.mode not in ("L", "P") or (image.mode == "L" and raw != "L"):
+        bits = f" of {raw[2:]} bits" if isinstance(raw, str) and raw.startswith("L;") else ""
+        kind = f"is a {image.format} file with pixels of mode {image.mode}{bits}"
+        raise _refusal(name, kind, _MASKS, "write the class index of every pixel as its gray value")
+    with _pillow(name, _MASKS):
+        image.load()
+        return np.asarray(_turned(image, image))
+
+
+def _turned(image: Image.Image, original: Image.Image) -> Image.Image:
+    turn = _UPRIGHT.get(_orientation(original))
+    return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> Any:

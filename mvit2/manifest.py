@@ -17,7 +17,7 @@ from typing import Literal
 from .accelerator import Accelerator
 from .blocks import Block
 from .errors import BundleError, UsageError
-from .measured import Accuracy, Calibration, Difference, Fidelity, Quantisation
+from .measured import Accuracy, Calibration, Difference, Fidelity, MaskAccuracy, Quantisation
 from .palette import COLOR
 from .preprocess_spec import PreprocessSpec
 from .strict import decode
@@ -40,6 +40,7 @@ __all__ = [
     "FileRecord",
     "GraphFacts",
     "Manifest",
+    "MaskAccuracy",
     "OutputKind",
     "Precision",
     "Quantisation",

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-__all__ = ["MEASURES", "Accuracy", "Calibration", "Difference", "Fidelity", "Measure", "Quantisation"]
+from .tasks import CLASSIFY, SEGMENT
+
+__all__ = [
+    "MEASURES",
+    "Accuracy",
+    "Calibration",
+    "Difference",
+    "Fidelity",
+    "MaskAccuracy",
+    "Measure",
+    "Quantisation",
+]
 
 Measure = Literal["probabilities", "logits", "masks"]
 MEASURES: Mapping[Measure, tuple[str, str, str]] = MappingProxyType(  # -> the three figures of a Difference, in words
@@ -63,6 +74,45 @@ class Accuracy:
     top1: int
     top5: int
 
+    @property
+    def metric(self) -> str:
+        return CLASSIFY.metric
+
+    @property
+    def share(self) -> float:
+        return self.top1 / self.images
+
+    def points_below(self, other: Accuracy | MaskAccuracy) -> float:
+        """How many points of the metric this is worse than ``other``, of the same pictures."""
+        assert isinstance(other, Accuracy)
+        return 100 * (other.top1 - self.top1) / self.images  # exact, where the difference of shares is not
+
+
+@dataclass(frozen=True)
+class MaskAccuracy:
+    """Right pixels of ``images`` pictures with masks, over all pixels together (mvit2.confusion)."""
+
+    images: int
+    mean_iou: float
+    pixel_accuracy: float
+    iou: tuple[float | None, ...]  # of each class; None: it does not occur, or its pixels do not count
+
+    def __post_init__(self) -> None:
+        shares = (self.mean_iou, self.pixel_accuracy, *(iou for iou in self.iou if iou is not None))
+        if self.images < 1 or not all(0 <= share <= 1 for share in shares):
+            raise ValueError(f"mIoU {self.mean_iou} on {self.images} pictures, accepted: shares on 1 or more")
+
+    @property
+    def metric(self) -> str:
+        return SEGMENT.metric
+
+    @property
+    def share(self) -> float:
+        return self.mean_iou
+
+    def points_below(self, other: Accuracy | MaskAccuracy) -> float:
+        return 100 * (other.share - self.share)
+
 
 @dataclass(frozen=True)
 class Fidelity:
@@ -73,11 +123,11 @@ class Fidelity:
 
     source: Literal["held-out calibration pictures", "evaluation pictures"]
     images: int
-    agreement: float  # share of pictures with the same first class
+    agreement: float  # share of pictures with the same first class; of the pixels of the network's answers
     snr_db: float  # 10 log10(power of the float logits / power of the difference)
     max_error: float  # max |difference| of probabilities
-    float_accuracy: Accuracy | None = None  # of the float32 artifact, where the pictures have labels
-    accuracy: Accuracy | None = None
+    float_accuracy: Accuracy | MaskAccuracy | None = None  # of the float32 artifact, where the pictures have labels
+    accuracy: Accuracy | MaskAccuracy | None = None
 
 
 @dataclass(frozen=True)

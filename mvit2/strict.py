@@ -6,7 +6,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, Literal
@@ -26,9 +26,12 @@ def decode(kind: Any, value: Any, where: str) -> Any:
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
         _expect(len(kinds) == len(value), value, where, f"{len(kinds)} values")
         return tuple(decode(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    if isinstance(kind, typing.TypeVar):
+        return decode(_of_its_fields(kind.__constraints__, value), value, where)
     if origin in (types.UnionType, typing.Union):
         present = [k for k in arguments if k is not type(None)]
-        return None if value is None and len(present) < len(arguments) else decode(present[0], value, where)
+        none = value is None and len(present) < len(arguments)
+        return None if none else decode(_of_its_fields(present, value), value, where)
     if origin is Literal:
         _expect(value in arguments, value, where, " or ".join(map(repr, arguments)))
         return value
@@ -43,6 +46,12 @@ def decode(kind: Any, value: Any, where: str) -> Any:
     _expect(type(value) is kind, value, where, kind.__name__)
     _expect(kind is not str or not _LONE_SURROGATE.search(value), value, where, "text that UTF-8 can write")
     return value
+
+
+def _of_its_fields(kinds: Sequence[Any], value: Any) -> Any:
+    """The dataclass whose fields an object has; else the first kind, which then says what is wrong with it."""
+    names = value.keys() if isinstance(value, dict) else set()
+    return next((k for k in kinds if is_dataclass(k) and names == {f.name for f in fields(k)}), kinds[0])
 
 
 def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mvit2
-from mvit2.dataset import find_images
+from mvit2.dataset import unlabelled_images
 from mvit2.errors import ImageError, UsageError
 from mvit2.image import load_image, preprocess
 from mvit2.manifest import DEFAULT_SAMPLES, DEFAULT_SEED, Calibration
@@ -63,7 +63,7 @@ def calibration_images(
         raise UsageError(
             f"{samples} samples and seed {seed} cannot be used; accepted: {fewest} samples or more, a seed from 0."
         )
-    paths = find_images(folder)
+    paths = unlabelled_images(folder)
     order = np.random.default_rng(seed).permutation(len(paths))
     pixels: list[Pixels] = []
     hashes: list[str] = []

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from mvit2.fidelity import confidence_interval
 from mvit2.manifest import Precision
 
-from .progress import Row
+from .progress import Answer, Row
 
-__all__ = ["ArtifactFigures", "ClassFigures", "Disagreement", "Evaluation", "Named", "Subject", "summarise"]
+__all__ = [
+    "ArtifactFigures",
+    "ClassFigures",
+    "Disagreement",
+    "Evaluation",
+    "Named",
+    "Subject",
+    "pairwise",
+    "snr_db",
+    "summarise",
+]
 
 _MOST_DB = 150.0  # of equal numbers, as in mvit2.fidelity
 
@@ -83,16 +94,20 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated: names and classes of the pictures, labels of the classes, artifacts with their precisions."""
+    """What is evaluated: names of the pictures, labels of the classes, artifacts with their precisions.
+
+    ``truth``: of each picture its class, or the name of its mask, of which the indices ``ignored`` do not count.
+    """
 
     pictures: Sequence[str]
-    truth: Sequence[int]
+    truth: Sequence[Any]
     labels: Sequence[str]
     artifacts: Mapping[str, Precision]
     reference: int | None
+    ignored: frozenset[int] = frozenset()
 
 
-def summarise(subject: Subject, rows: Sequence[Row], worst: int) -> Evaluation:
+def summarise(subject: Subject, rows: Sequence[Row[Answer]], worst: int) -> Evaluation:
     """``rows`` of all pictures, of which at least one could be read; ``worst`` is how many disagreements are kept.
 
     The order of ``rows`` does not matter, not even to the last digit.
@@ -106,14 +121,14 @@ def summarise(subject: Subject, rows: Sequence[Row], worst: int) -> Evaluation:
         unreadable={subject.pictures[row.picture]: row.error for row in rows if row.error is not None},
         reference=None if subject.reference is None else names[subject.reference],
         artifacts=_of_artifacts(subject, read),
-        agreement=_agreements(names, read),
+        agreement=pairwise(names, lambda i, j: _agreement(read, i, j)),
         classes=_of_classes(subject, read),
         all_wrong=tuple(subject.pictures[i] for i in wrong),
         worst=_worst(subject, read)[:worst],
     )
 
 
-def _hits(subject: Subject, rows: Sequence[Row], k: int) -> dict[str, int]:
+def _hits(subject: Subject, rows: Sequence[Row[Answer]], k: int) -> dict[str, int]:
     """Artifact -> how many pictures have their class among its first ``k``."""
     return {
         name: sum(subject.truth[row.picture] in row.answers[i].classes[:k] for row in rows)
@@ -121,7 +136,7 @@ def _hits(subject: Subject, rows: Sequence[Row], k: int) -> dict[str, int]:
     }
 
 
-def _of_artifacts(subject: Subject, read: Sequence[Row]) -> tuple[ArtifactFigures, ...]:
+def _of_artifacts(subject: Subject, read: Sequence[Row[Answer]]) -> tuple[ArtifactFigures, ...]:
     top1, top5, found = _hits(subject, read, 1), _hits(subject, read, 5), []
     for i, (artifact, precision) in enumerate(subject.artifacts.items()):
         compared = subject.reference is not None and i != subject.reference
@@ -133,14 +148,14 @@ def _of_artifacts(subject: Subject, read: Sequence[Row]) -> tuple[ArtifactFigure
             confidence_interval(top1[artifact], len(read)),
             confidence_interval(top5[artifact], len(read)),
             agreement=_agreement(read, i, subject.reference or 0) if compared else None,
-            snr_db=_snr_db(read, i) if compared else None,
+            snr_db=snr_db(read, i) if compared else None,
             max_drift=max(row.answers[i].drift or 0.0 for row in read) if compared else None,
         )
         found.append(figures)
     return tuple(found)
 
 
-def _snr_db(read: Sequence[Row], i: int) -> float:
+def snr_db(read: Sequence[Row[Any]], i: int) -> float:
     """mvit2.fidelity.logit_snr of all pictures, from the sums over each; exact sums, so that no order matters."""
     signal, noise = math.fsum(row.power for row in read), math.fsum(row.answers[i].noise or 0.0 for row in read)
     if noise <= signal * 10 ** (-_MOST_DB / 10):
@@ -148,19 +163,20 @@ def _snr_db(read: Sequence[Row], i: int) -> float:
     return 10 * math.log10(max(signal, 1e-300) / noise)
 
 
-def _agreement(read: Sequence[Row], i: int, j: int) -> float:
+def _agreement(read: Sequence[Row[Answer]], i: int, j: int) -> float:
     return sum(row.answers[i].classes[0] == row.answers[j].classes[0] for row in read) / len(read)
 
 
-def _agreements(names: Sequence[str], read: Sequence[Row]) -> dict[str, dict[str, float]]:
+def pairwise(names: Sequence[str], agreement: Callable[[int, int], float]) -> dict[str, dict[str, float]]:
+    """``agreement`` of every two artifacts."""
     found: dict[str, dict[str, float]] = {name: {} for name in names}
     for i, j in combinations(range(len(names)), 2):
-        found[names[i]][names[j]] = found[names[j]][names[i]] = _agreement(read, i, j)
+        found[names[i]][names[j]] = found[names[j]][names[i]] = agreement(i, j)
     return found
 
 
-def _of_classes(subject: Subject, read: Sequence[Row]) -> tuple[ClassFigures, ...]:
-    by_class: dict[int, list[Row]] = {}
+def _of_classes(subject: Subject, read: Sequence[Row[Answer]]) -> tuple[ClassFigures, ...]:
+    by_class: dict[int, list[Row[Answer]]] = {}
     for row in read:
         by_class.setdefault(subject.truth[row.picture], []).append(row)
     found = []
@@ -173,13 +189,13 @@ def _of_classes(subject: Subject, read: Sequence[Row]) -> tuple[ClassFigures, ..
     return tuple(found)
 
 
-def _worst(subject: Subject, read: Sequence[Row]) -> tuple[Disagreement, ...]:
+def _worst(subject: Subject, read: Sequence[Row[Answer]]) -> tuple[Disagreement, ...]:
     reference, artifacts = subject.reference, list(subject.artifacts.items())
     quantised = [i for i, (_, precision) in enumerate(artifacts) if precision != "float32"]
     if reference is None or not quantised:
         return ()
 
-    def named(row: Row, i: int) -> Named:
+    def named(row: Row[Answer], i: int) -> Named:
         first = row.answers[i].classes[0]
         return Named(first, subject.labels[first], row.answers[i].scores[0])
 

@@ -18,6 +18,7 @@ from mvit2.errors import BundleError
 from mvit2.fidelity import SMALLEST_PROBABILITY
 from mvit2.manifest import Artifact, Difference, Manifest, OutputKind, Precision
 from mvit2.measured import Measure
+from mvit2.placement import Axis, Placement
 from mvit2.tasks import CLASSIFY, SEGMENT, TaskName
 
 from .parity import (
@@ -29,6 +30,7 @@ from .parity import (
     compare_masks,
     log_softmax,
 )
+from .upsample import classes_of_logits
 
 __all__ = ["LOGITS", "MASKS", "OUTPUTS", "PROBABILITIES", "Output", "output_of"]
 
@@ -47,6 +49,7 @@ class Output:
         floor: a smaller number counts as this one when logarithms are compared; None where none are.
         shape: of the output for one picture, by the manifest. Raises BundleError: an impossible one.
         of_network: what the bare network (``--io tensor``) returns -> what other artifacts do.
+        of_logits: logits [N, classes] or [N, h, w, classes], and the network's (height, width) -> the same.
         sound: whether numbers can be the output of a network with so many classes; NaN never is.
         compare: stage, reference, candidate, tolerance -> Difference.
         tolerances: what is accepted of a precision.
@@ -58,6 +61,7 @@ class Output:
     floor: float | None
     shape: Callable[[Manifest, Artifact], tuple[int, ...]]
     of_network: Callable[[Array], Array]
+    of_logits: Callable[[Array, tuple[int, int]], Array]
     sound: Callable[[Array, int], bool]
     compare: Callable[[str, Array, Array, float], Difference]
     tolerances: Mapping[Precision, float]
@@ -81,6 +85,11 @@ def _unchanged(outputs: Array) -> Array:
     return outputs
 
 
+def _masks_of_logits(logits: Array, image_size: tuple[int, int]) -> Array:
+    rows, columns = (Axis(edge, edge, edge) for edge in image_size)  # the network's input is the picture
+    return np.stack([classes_of_logits(scores, Placement(rows, columns)) for scores in logits])
+
+
 PROBABILITIES = Output(
     name="probabilities",
     dtype="float32",
@@ -88,6 +97,7 @@ PROBABILITIES = Output(
     floor=SMALLEST_PROBABILITY,
     shape=lambda manifest, _: (manifest.classes,),
     of_network=lambda outputs: np.exp(log_softmax(outputs)),
+    of_logits=lambda logits, _: np.exp(log_softmax(logits)),
     sound=lambda numbers, _: bool(((numbers >= 0) & (numbers <= 1)).all()),
     compare=compare,
     tolerances=TOLERANCES,
@@ -99,6 +109,7 @@ LOGITS = Output(
     floor=None,
     shape=_logits_shape,
     of_network=_unchanged,
+    of_logits=lambda logits, _: logits,
     sound=lambda numbers, _: bool(np.isfinite(numbers).all()),
     compare=compare_logits,
     tolerances=LOGIT_TOLERANCES,
@@ -110,6 +121,7 @@ MASKS = Output(
     floor=None,
     shape=lambda manifest, _: manifest.preprocess.image_size,
     of_network=_unchanged,
+    of_logits=_masks_of_logits,
     sound=lambda numbers, classes: bool((numbers < classes).all()),
     compare=compare_masks,
     tolerances=MASK_TOLERANCES,

@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from io import FileIO
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
+from mvit2.confusion import Cell
+from mvit2.decode import MAX_PIXELS
 from mvit2.errors import OutputError, UsageError
 from mvit2.strict import decode
 
-__all__ = ["Answer", "Header", "Progress", "Row", "open_progress"]
+__all__ = ["Answer", "Header", "MaskAnswer", "Progress", "Row", "open_progress"]
 
 _OTHER = {  # a field of the header, as messages call it
     "manifest": "another bundle (sha256 of its manifest)",
@@ -42,14 +45,39 @@ class Answer:
         if not self.classes or len(self.classes) != len(self.scores) or (self.noise is None) != (self.drift is None):
             raise ValueError("an answer needs classes with a score each, and both noise and drift or none")
 
+    def fits(self, classes: int, artifacts: int) -> bool:
+        return all(0 <= index < classes for index in self.classes)
+
 
 @dataclass(frozen=True)
-class Row:
+class MaskAnswer:
+    """What one artifact says of the pixels of one picture."""
+
+    labelled: int  # pixels of the picture whose class counts, seen by the network or not
+    cells: tuple[Cell, ...]  # those of them that were seen, by true and answered class
+    equal: tuple[int, ...]  # pixels that were seen, of any class, with the class that each artifact says; itself: all
+    noise: float | None  # as of Answer, over all cells of the network's answer; None of masks, too
+
+    def __post_init__(self) -> None:
+        numbers = (self.labelled, *self.equal, *(pixels for _, _, pixels in self.cells))
+        if not self.equal or not all(0 <= pixels <= MAX_PIXELS for pixels in numbers):
+            raise ValueError("an answer needs numbers of pixels that a picture can have")
+
+    def fits(self, classes: int, artifacts: int) -> bool:
+        known = all(0 <= index < classes for truth, answer, _ in self.cells for index in (truth, answer))
+        return known and len(self.equal) == artifacts
+
+
+A = TypeVar("A", Answer, MaskAnswer)
+
+
+@dataclass(frozen=True)
+class Row(Generic[A]):
     """One picture: the answers in the order of the artifacts, or why it cannot be read."""
 
     picture: int  # its place in the list of pictures
     power: float = 0.0  # sum over classes of the reference's (centred logits)^2
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[A, ...] = ()
     error: str | None = None
 
     def __post_init__(self) -> None:
@@ -68,19 +96,20 @@ class Header:
     classes: int
     mvit2_evaluation: int = 1  # version of this format
 
-    def fits(self, row: Row) -> bool:
-        known = all(0 <= index < self.classes for answer in row.answers for index in answer.classes)
-        return 0 <= row.picture < self.count and len(row.answers) in (0, len(self.artifacts)) and known
+    def fits(self, row: Row[Any]) -> bool:
+        artifacts = len(self.artifacts)
+        known = all(answer.fits(self.classes, artifacts) for answer in row.answers)
+        return 0 <= row.picture < self.count and len(row.answers) in (0, artifacts) and known
 
 
 class Progress:
     """Rows so far, by picture; ``add`` also writes them to the file, if there is one."""
 
-    def __init__(self, rows: Iterable[Row] = (), path: Path | None = None, stream: FileIO | None = None) -> None:
+    def __init__(self, rows: Iterable[Row[Any]] = (), path: Path | None = None, stream: FileIO | None = None) -> None:
         self.rows = {row.picture: row for row in rows}
         self._path, self._stream = path, stream
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Iterable[Row[Any]]) -> None:
         """Raises OutputError when the disk is full or refuses."""
         rows = list(rows)
         if self._stream is not None:
@@ -90,8 +119,10 @@ class Progress:
 
 
 @contextmanager
-def open_progress(path: Path | None, header: Header) -> Iterator[Progress]:
+def open_progress(path: Path | None, header: Header, answer: type[Answer | MaskAnswer] = Answer) -> Iterator[Progress]:
     """Begin, or go on where ``path`` ends; its last line may be torn. Without a path nothing is kept.
+
+    ``answer`` is what its rows hold.
 
     Raises UsageError: the file is something else, or of another bundle, other pictures or artifacts. OutputError: it
     cannot be written.
@@ -103,7 +134,7 @@ def open_progress(path: Path | None, header: Header) -> Iterator[Progress]:
         raise OutputError(f"{path} is no regular file; name a file for the progress.")
     with _writing(path):
         content = path.read_bytes() if path.exists() else b""
-    rows, whole = _read(path, content, header)
+    rows, whole = _read(path, content, header, answer)
     with _writing(path):
         stream = path.open("ab", buffering=0)
     with stream:
@@ -114,18 +145,18 @@ def open_progress(path: Path | None, header: Header) -> Iterator[Progress]:
         yield Progress(rows, path, stream)
 
 
-def _read(path: Path, content: bytes, header: Header) -> tuple[list[Row], int]:
+def _read(path: Path, content: bytes, header: Header, answer: type) -> tuple[list[Row[Any]], int]:
     """The rows and how many bytes of the file they and the header fill. Raises UsageError."""
     first = _line(header)
     if first.startswith(content):  # nothing yet, or torn within the first line
         return [], len(content) if content == first else 0
     lines = content.splitlines(keepends=True)
     _check_same(path, lines[0], header)
-    rows: list[Row] = []
+    rows: list[Row[Any]] = []
     for number, line in enumerate(lines[1:], 2):
         try:
-            row: Row = decode(Row, json.loads(line), "row")
-            if not line.endswith(b"\n") or not header.fits(row):
+            row: Row[Any] = decode(Row, json.loads(line), "row")
+            if not line.endswith(b"\n") or not header.fits(row) or {type(a) for a in row.answers} - {answer}:
                 raise ValueError("it does not fit the first line")
         except (ValueError, RecursionError) as error:
             if number == len(lines):  # torn when the machine or the process went down
@@ -153,7 +184,7 @@ def _check_same(path: Path, line: bytes, header: Header) -> None:
             )
 
 
-def _line(content: Header | Row) -> bytes:
+def _line(content: Header | Row[Any]) -> bytes:
     return json.dumps(asdict(content), allow_nan=False).encode() + b"\n"
 
 

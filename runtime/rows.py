@@ -5,13 +5,9 @@ A picture's answers do not depend on who computes them: no batches, one thread f
 
 from __future__ import annotations
 
-import math
-import os
 import platform
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from queue import Queue
 from typing import Any
 
@@ -19,46 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvit2.errors import CheckFailed, ImageError, Mvit2Error
-from mvit2.fidelity import SMALLEST_PROBABILITY, centred_logits
-from mvit2.image import preprocess
-from mvit2.manifest import Artifact, Manifest
+from mvit2.image import preprocess_placed
+from mvit2.placement import Placement
 
 from .artifact import open_artifact, scores_of
 from .backend import Backend
-from .progress import Answer, Row
+from .job import Job, Picture, size_of
+from .metrics import metric_of
+from .outputs import output_of
+from .progress import Row
 
-__all__ = ["Chunk", "Job", "Picture", "answers_of", "chunks_of", "failure", "open_all", "rows_of", "size_of"]
+__all__ = ["Chunk", "chunks_of", "failure", "open_all", "rows_of"]
 
 _CHUNK = 8  # pictures; few enough to lose, enough that a model's weights stay in the cache between them
-_TOP = 5
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Its place in the list, where it lies (absolute), and its ``size_of`` when the evaluation was planned."""
-
-    index: int
-    path: Path
-    size: int | None
 
 
 Chunk = Sequence[Picture]
-Decoded = list[tuple[Picture, NDArray[np.uint8] | ImageError]]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every process must know. ``reference`` is the place of the float32 artifact that others are held against."""
-
-    bundle: Path
-    manifest: Manifest
-    artifacts: tuple[Artifact, ...]
-    reference: int | None
-
-
-def size_of(path: Path) -> int | None:
-    """In bytes; None where there is no file that may be read."""
-    return path.stat().st_size if os.access(path, os.R_OK) else None
+Pixels = tuple[NDArray[np.uint8], Placement]
+Decoded = list[tuple[Picture, Pixels | ImageError]]
 
 
 def chunks_of(todo: Sequence[Picture]) -> list[Chunk]:
@@ -69,7 +43,7 @@ def open_all(job: Job) -> list[Backend]:
     return [open_artifact(job.bundle, job.manifest, artifact, 1) for artifact in job.artifacts]
 
 
-def rows_of(job: Job, backends: Sequence[Backend], chunks: Iterable[Chunk]) -> Iterator[list[Row]]:
+def rows_of(job: Job, backends: Sequence[Backend], chunks: Iterable[Chunk]) -> Iterator[list[Row[Any]]]:
     """Rows of each chunk. A second thread decodes and resizes the next one while this one runs the models.
 
     Raises Mvit2Error: a picture is not the one that was planned. CheckFailed: a model answers NaN or Inf.
@@ -99,53 +73,36 @@ def _decode(job: Job, chunks: Iterable[Chunk], decoded: Queue[Decoded | Exceptio
         decoded.put(error)
 
 
-def _pixels(job: Job, picture: Picture) -> NDArray[np.uint8] | ImageError:
-    found = size_of(picture.path)
-    if found != picture.size:
-        here, planned = ("cannot be read" if n is None else f"has {n} bytes" for n in (found, picture.size))
-        raise Mvit2Error(
-            f"{picture.path} {here} on {platform.node()}, but {planned} where the evaluation was planned; accepted: "
-            "the same pictures on every machine that takes part, unchanged to the end; put them on shared storage."
-        )
+def _pixels(job: Job, picture: Picture) -> Pixels | ImageError:
+    for file in picture.files:
+        found = size_of(file.path)
+        if found != file.size:
+            here, planned = ("cannot be read" if n is None else f"has {n} bytes" for n in (found, file.size))
+            raise Mvit2Error(
+                f"{file.path} {here} on {platform.node()}, but {planned} where the evaluation was planned; accepted: "
+                "the same pictures on every machine that takes part, unchanged to the end; put them on shared storage."
+            )
     try:
-        return preprocess(picture.path, job.manifest.preprocess)
+        return preprocess_placed(picture.file.path, job.manifest.preprocess)
     except ImageError as error:
         return error
 
 
-def _rows(job: Job, backends: Sequence[Backend], pictures: Decoded) -> list[Row]:
+def _rows(job: Job, backends: Sequence[Backend], pictures: Decoded) -> list[Row[Any]]:
     """Model by model, so that each one's weights are in the cache for the whole chunk."""
-    manifest = job.manifest
-    readable = [(picture, pixels[None]) for picture, pixels in pictures if not isinstance(pixels, ImageError)]
-    scores: dict[int, list[NDArray[np.float32]]] = {picture.index: [] for picture, _ in readable}
+    manifest, output = job.manifest, output_of(job.manifest)
+    readable = [(picture, *seen) for picture, seen in pictures if not isinstance(seen, ImageError)]
+    outputs: dict[int, list[NDArray[Any]]] = {picture.index: [] for picture, _, _ in readable}
     for backend, artifact in zip(backends, job.artifacts, strict=True):
-        for picture, pixels in readable:
-            found = scores_of(backend, manifest.io, manifest.preprocess, pixels)[0]
-            if not np.isfinite(found).all():
+        for picture, pixels, _ in readable:
+            found = scores_of(backend, manifest.io, manifest.preprocess, pixels[None], output)[0]
+            if not output.sound(found, manifest.classes):
                 raise CheckFailed(
-                    f"{artifact.file.path} answers NaN or Inf for {str(picture.path)!r}; accepted: probabilities; "
-                    "the model is broken: export it again."
+                    f"{artifact.file.path} answers NaN, Inf or a class that it does not have for "
+                    f"{str(picture.file.path)!r}; accepted: {output.name} of {manifest.classes} classes; the model is "
+                    "broken: export it again."
                 )
-            scores[picture.index].append(found)
-    unreadable = [Row(picture.index, error=str(e)) for picture, e in pictures if isinstance(e, ImageError)]
-    return unreadable + [Row(i, *answers_of(of_picture, job.reference)) for i, of_picture in scores.items()]
-
-
-def answers_of(scores: Sequence[NDArray[Any]], reference: int | None) -> tuple[float, tuple[Answer, ...]]:
-    """Probabilities [classes] of one picture by each artifact -> the reference's power, and everyone's answer."""
-    logits = None if reference is None else centred_logits(scores[reference])
-    power = 0.0 if logits is None else float(np.square(logits).sum())
-    answers = []
-    for values in scores:
-        best = np.argsort(-values, kind="stable")[:_TOP]
-        noise = drift = None
-        if logits is not None and reference is not None:
-            noise = float(np.square(centred_logits(values) - logits).sum())
-            first = int(scores[reference].argmax())
-            drift = abs(_log(values[first]) - _log(scores[reference][first]))
-        answers.append(Answer(tuple(map(int, best)), tuple(float(values[i]) for i in best), noise, drift))
-    return power, tuple(answers)
-
-
-def _log(probability: Any) -> float:
-    return math.log(max(float(probability), SMALLEST_PROBABILITY))
+            outputs[picture.index].append(found)
+    judge = metric_of(manifest).judge
+    rows = [judge(job, picture, placement, outputs[picture.index]) for picture, _, placement in readable]
+    return rows + [Row(picture.index, error=str(error)) for picture, error in pictures if isinstance(error, ImageError)]

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, overload
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mvit2.errors import BundleError, CheckFailed
@@ -27,7 +28,7 @@ from .outputs import output_of
 from .segmentation import Segmentation
 from .upsample import classes_of_logits, classes_of_mask
 
-__all__ = ["Segmenter", "on_picture"]
+__all__ = ["Segmenter", "classes_seen", "on_picture"]
 
 _ON_PICTURE: Mapping[OutputKind, Any] = MappingProxyType({"scores": classes_of_logits, "mask": classes_of_mask})
 
@@ -77,5 +78,11 @@ class Segmenter(BundleModel):
 
 def on_picture(manifest: Manifest, labels: Sequence[str], output: NDArray[Any], placement: Placement) -> Segmentation:
     """One answer of a model, [h, w, classes] or [H, W], put on the picture that it is about."""
-    seen = _ON_PICTURE[manifest.output_kind](output, placement)
+    seen = classes_seen(manifest.output_kind, output, placement)
     return Segmentation.of(seen, placement, labels, manifest.colors)
+
+
+def classes_seen(kind: OutputKind, output: NDArray[Any], placement: Placement) -> NDArray[np.uint8]:
+    """[rows, columns]: the class of each of the picture's pixels that the network saw (Placement's ``seen``)."""
+    found: NDArray[np.uint8] = _ON_PICTURE[kind](output, placement)
+    return found

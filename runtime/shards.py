@@ -17,9 +17,10 @@ from typing import Any, cast
 
 from mvit2.errors import Mvit2Error
 
+from .job import Job, Picture
 from .noise import usable_cores
 from .progress import Row
-from .rows import Chunk, Job, Picture, chunks_of, failure, open_all, rows_of
+from .rows import Chunk, chunks_of, failure, open_all, rows_of
 
 __all__ = ["Pipe", "receive", "report", "run_shards", "workers"]
 
@@ -29,7 +30,7 @@ _MEMORY = "all processes live to the end; if the memory was not enough, give few
 Pipe = connection.Connection
 
 
-def run_shards(job: Job, todo: Sequence[Picture], processes: int | None) -> Generator[list[Row]]:
+def run_shards(job: Job, todo: Sequence[Picture], processes: int | None) -> Generator[list[Row[Any]]]:
     """Rows of the pictures ``todo``, a few at a time as they are done, in no order. Close it to end all processes.
 
     Raises Mvit2Error: a process was killed, or a picture was changed; a model's answer is no number (CheckFailed).
@@ -55,10 +56,10 @@ def _hand_out(chunks: deque[Chunk], pipe: Pipe, at_work: dict[Pipe, SpawnProcess
             raise _lost(at_work[pipe], _MEMORY) from None
 
 
-def receive(pipe: Pipe, worker: SpawnProcess, accepted: str) -> list[Row]:
+def receive(pipe: Pipe, worker: SpawnProcess, accepted: str) -> list[Row[Any]]:
     """Raises the Mvit2Error that the worker reports, or one that tells of its death and what is ``accepted``."""
     try:
-        found: list[Row] | Mvit2Error = pipe.recv()
+        found: list[Row[Any]] | Mvit2Error = pipe.recv()
     except (EOFError, OSError):
         raise _lost(worker, accepted) from None
     if isinstance(found, Mvit2Error):

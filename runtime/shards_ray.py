@@ -24,9 +24,10 @@ from mvit2.versions import installed
 
 from .backend import Backend
 from .cluster import checked_address, cluster, cpus
+from .job import Job, Picture
 from .noise import usable_cores
 from .progress import Row
-from .rows import Chunk, Job, Picture, chunks_of, failure, open_all, rows_of
+from .rows import Chunk, chunks_of, failure, open_all, rows_of
 from .shards import Pipe, receive, report, workers
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ class _Parcel:
     versions: dict[str, str]
 
 
-def run_on_ray(job: Job, todo: Sequence[Picture], processes: int | None, address: str | None) -> Generator[list[Row]]:
+def run_on_ray(
+    job: Job, todo: Sequence[Picture], processes: int | None, address: str | None
+) -> Generator[list[Row[Any]]]:
     """As run_shards, on the cluster at ``address``, else at RAY_ADDRESS, else on one that ends with this generator.
 
     Args:
@@ -132,13 +135,13 @@ def _share_out(parcel: _Parcel, todo: Sequence[Picture], most: int, pipe: Pipe) 
                 pipe.send(rows)
 
 
-def _result(reference: ObjectRef[Any], task: Task, deaths: Counter[int]) -> list[Row] | None:
+def _result(reference: ObjectRef[Any], task: Task, deaths: Counter[int]) -> list[Row[Any]] | None:
     """Rows, or None where the worker or its node died; Mvit2Error when that has happened too often."""
     import ray
 
     first = task[0][0]
     try:
-        found: list[Row] | Mvit2Error = ray.get(reference)
+        found: list[Row[Any]] | Mvit2Error = ray.get(reference)
     except ray.exceptions.RayTaskError as error:  # the function itself could not begin
         reason = str(error).strip().splitlines()[-1][:200]
         raise Mvit2Error(
@@ -149,7 +152,7 @@ def _result(reference: ObjectRef[Any], task: Task, deaths: Counter[int]) -> list
         if deaths[first.index] < _ATTEMPTS:
             return None
         raise Mvit2Error(
-            f"{_ATTEMPTS} Ray workers died at the {sum(map(len, task))} pictures from {first.path} on "
+            f"{_ATTEMPTS} Ray workers died at the {sum(map(len, task))} pictures from {first.file.path} on "
             f"({type(error).__name__}); accepted: at most {_ATTEMPTS - 1}; if the memory was not enough, give fewer "
             "--processes."
         ) from None
@@ -161,7 +164,7 @@ def _result(reference: ObjectRef[Any], task: Task, deaths: Counter[int]) -> list
 # ---- in a Ray worker ----
 
 
-def _answer(sent: list[ObjectRef[_Parcel]], task: Task) -> list[Row] | Mvit2Error:
+def _answer(sent: list[ObjectRef[_Parcel]], task: Task) -> list[Row[Any]] | Mvit2Error:
     try:
         job, backends = _opened(sent[0])
         return [row for rows in rows_of(job, backends, task) for row in rows]

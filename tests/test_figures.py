@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mvit2.export.cli_evaluate import worst_name
+from mvit2.export.evaluated_classes import worst_name
 from mvit2.runtime.figures import Disagreement, Named, Subject, summarise
 from mvit2.runtime.progress import Answer, Row
 

@@ -158,12 +158,6 @@ def test_options_that_are_of_no_use_for_classifiers(
     assert f"{words[0]} is of no use for {demo_bundle}, an image classifier; accepted: --top-k;" in done.stderr
 
 
-def test_evaluate_refuses_in_one_line(run: Run, bundle: Path, tmp_path: Path) -> None:
-    done = run("evaluate", bundle, tmp_path)
-    assert (done.returncode, done.stdout) == (1, "") and done.stderr.count("\n") == 1
-    assert "holds a segmentation network, accepted here: an image classifier" in done.stderr
-
-
 def test_check_tells_logits_from_probabilities(run: Run, bundle: Path) -> None:
     done = run("check", bundle)
     assert done.returncode == 0

@@ -1,71 +1,29 @@
-"""What a report says and where it gets it from; how text from outside arrives in the page and in the model card."""
+"""What a report says and where it gets it from; the command, and the report as the last step of an export."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from mvit2.errors import BundleError
-from mvit2.export.drawing import block_title, draw_network
 from mvit2.export.pipeline import export
-from mvit2.export.report import Accuracy, AccuracyRow, Report, gather
-from mvit2.export.report_examples import example_pictures
-from mvit2.export.report_page import model_card, page, write_report
-from mvit2.export.report_words import export_again, number
+from mvit2.export.report import Report, example_pictures, gather
+from mvit2.export.report_classify import ClassifierRow
+from mvit2.export.report_page import model_card, page
 from mvit2.export.request import ExportRequest
-from mvit2.manifest import read_manifest, record, write_manifest
+from mvit2.manifest import read_manifest
+
+from .reported import SECTIONS, Page, front_matter
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-SECTIONS = (
-    *("what", "files", "parity", "accuracy", "latency", "sensitivity", "operators", "network", "examples", "worst"),
-    "again",
-)
-HOSTILE = "<script>alert(1)</script>"
-
-
-class Page(HTMLParser):
-    """Tags, ids, text of every section and all links of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.text: dict[str, str] = {"": ""}
-        self.section = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.tags.add(tag)
-        self.ids += [found["id"] or ""] if "id" in found else []
-        self.links += [found[key] or "" for key in ("src", "href", "xlink:href") if key in found]
-        if tag == "section":
-            self.section = found["id"] or ""
-            self.text[self.section] = ""
-
-    def handle_endtag(self, tag: str) -> None:
-        self.section = "" if tag == "section" else self.section
-
-    def handle_data(self, data: str) -> None:
-        self.text[self.section] += data
-
-
-def front_matter(card: str) -> dict[str, Any]:
-    _, front, _ = card.split("---\n", 2)
-    found: dict[str, Any] = yaml.safe_load(front)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +152,7 @@ def test_the_accuracy_of_the_export_is_taken_from_the_manifest(int8_bundle: Path
 @pytest.mark.parametrize("hits", [(0, 0, 0), (10, 11, 11), (10, 5, 4), (10, -1, 4)])
 def test_impossible_accuracy_is_refused(hits: tuple[int, int, int]) -> None:
     with pytest.raises(BundleError, match="export the bundle again"):
-        AccuracyRow("model_int8.tflite", "int8", *hits)
+        ClassifierRow("model_int8.tflite", "int8", *hits)
 
 
 def test_a_report_is_the_same_again(whole: dict[str, Any], bare: Report, labelled: Path) -> None:
@@ -216,43 +174,6 @@ def test_the_page_asks_for_nothing(whole: dict[str, Any]) -> None:
     assert len(found.ids) == len(set(found.ids)) > 100  # also of the drawings, which are put into one page
 
 
-# ---- text from outside ----
-
-
-@pytest.fixture(scope="module")
-def hostile(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """Every label is HTML and Markdown, and so are the names of weights and pictures."""
-    bundle = Path(shutil.copytree(demo_bundle, tmp_path_factory.mktemp("hostile") / "b"))
-    (bundle / "labels.txt").write_text("".join(f"{HOSTILE}|[{i}](x)`\n" for i in range(20)))
-    manifest = read_manifest(bundle)
-    files = tuple(record(bundle, f.path) if f.path == "labels.txt" else f for f in manifest.files)
-    weights = dataclasses.replace(manifest.weights, name=HOSTILE, origin=f"a\n---\n{HOSTILE}", sha256='"><b>')
-    write_manifest(bundle, dataclasses.replace(manifest, name='x"><i>', files=files, weights=weights))
-    photo = next(iter(example_pictures(None).values()))
-    report = gather(bundle, {'"><img src=x onerror=alert(1)>.jpg': photo})
-    rows = (AccuracyRow("model_float32.onnx", "float32", 10, 5, 6),)
-    return dataclasses.replace(report, accuracy=Accuracy(f'"\u2028---\n# {HOSTILE}\x7f\x85\U0001f600', rows))
-
-
-def test_text_from_outside_is_text_in_the_page(hostile: Report) -> None:
-    text = page(hostile)
-    found = Page(text)
-    assert "script" not in found.tags and "<script" not in text and "onerror=alert" in text
-    assert f"{HOSTILE}|[0](x)`"[:25] in found.text["examples"] and HOSTILE in found.text["what"]
-    assert "<img src=x" not in text and 'sha256</dt><dd class="mono">&#34;&gt;&lt;b&gt;' in text
-
-
-def test_text_from_outside_is_text_in_the_model_card(hostile: Report) -> None:
-    card = model_card(hostile)
-    assert "<script" not in card and "&lt;script&gt;alert\\(1\\)" in card
-    assert card.count("\n---\n") == 1  # the end of the front matter, and no other
-    front = front_matter(card)
-    assert front["model-index"][0]["name"] == hostile.manifest.name
-    assert front["model-index"][0]["results"][0]["dataset"]["name"] == hostile.accuracy.source
-    table = [line for line in card.splitlines() if line.startswith("| weights")]
-    assert len(table) == 1 and len(re.findall(r"(?<!\\)\|", table[0])) == 3
-
-
 def test_the_front_matter_is_that_of_the_hub(whole: dict[str, Any], bare: Report) -> None:
     front = front_matter(Path(whole["bundle"], "README.md").read_text())
     assert front["pipeline_tag"] == "image-classification" and front["library_name"] == "mvit2"
@@ -265,60 +186,6 @@ def test_the_front_matter_is_that_of_the_hub(whole: dict[str, Any], bare: Report
     assert front_matter(model_card(from_hub))["base_model"] == "apple/mobilevitv2-1.0-imagenet1k-256"
 
 
-def test_numbers_that_no_model_has_are_one_line(bare: Report, tmp_path: Path) -> None:
-    labels, *others = bare.manifest.files
-    files = (dataclasses.replace(labels, bytes=10**400), *others)
-    absurd = dataclasses.replace(bare, manifest=dataclasses.replace(bare.manifest, files=files))
-    with pytest.raises(BundleError, match="numbers that no model has"):
-        write_report(tmp_path, absurd)
-    assert list(tmp_path.iterdir()) == []
-
-
-# ---- words and drawings ----
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0, "0"), (999, "999"), (1000, "1.0 k"), (1_115_573, "1.1 M"), (1_800_000_000, "1.8 G")]
-)
-def test_number(value: int, text: str) -> None:
-    assert number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("name", "title"),
-    [
-        ("conv_stem", "conv stem"),
-        ("encoder.layer.0.layer.0", "0 \u00b7 block 0"),
-        ("encoder.layer.2.downsampling_layer", "2 \u00b7 downsampling"),
-        ("encoder.layer.3.transformer.layer.3", "3 \u00b7 transformer 3"),
-        ("classifier", "classifier"),
-    ],
-)
-def test_block_title(name: str, title: str) -> None:
-    assert block_title(name) == title
-
-
-def test_the_drawing_has_a_row_for_each_block(bare: Report) -> None:
-    blocks = bare.manifest.blocks
-    drawing = draw_network(blocks)
-    assert drawing.count("<title>") == len(blocks) == 29
-    assert drawing.count('class="capsule"') == 3  # runs of transformer layers
-    widths = [float(w) for w in re.findall(r'class="(?:hot|cold)" x="236" [^>]*?width="([\d.]+)"', drawing)]
-    worked = [b.macs for b in blocks if b.macs > 0]
-    assert widths == pytest.approx([max(0.5, 76 * macs / max(worked)) for macs in worked], abs=0.06)
-
-
-@pytest.mark.parametrize("bundle", ["demo_bundle", "int8_bundle"])
-def test_the_command_that_makes_it_again(bundle: str, request: pytest.FixtureRequest) -> None:
-    """As conftest.py calls it, but for the defaults that it spells out."""
-    command = " ".join(export_again(read_manifest(request.getfixturevalue(bundle))))
-    expected = {
-        "demo_bundle": "--quantize float16",
-        "int8_bundle": "--quantize dynamic --quantize int8 --quantize full-int8 --seed 0",
-    }
-    assert command == f"mvit2-export --variant 0.5 --weights demo --format all {expected[bundle]}"
-
-
 # ---- the command ----
 
 
@@ -326,6 +193,8 @@ USAGE = [
     (["--threads", "0"], "--threads is '0', accepted: different numbers of 1 to 128"),
     (["--runs", "0"], "--runs is 0, accepted: 1 or more."),
     (["--synsets", "{f}/no"], "--synsets is about labelled pictures: add --eval FOLDER."),
+    (["--split", "val"], "--split is about labelled pictures: add --eval FOLDER."),
+    (["--ignore", "11"], "--ignore is about labelled pictures: add --eval FOLDER."),
     (["--processes", "2"], "--processes is about labelled pictures: add --eval FOLDER."),
     (["--pictures", "{f}/no"], "no is no folder; name one with pictures"),
     (["--eval", "{f}/no"], "no cannot be read as CSV"),

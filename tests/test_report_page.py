@@ -11,21 +11,26 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mvit2.manifest import read_manifest
+from mvit2.image import PreprocessSpec
+from mvit2.manifest import read_manifest, record, write_manifest
 
 from .browser import CONTRASTS, SCREENSHOTS, Seen
+from .reported import CLASSES, add_int8, write_pictures
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SIZES = {"desk": (1280, 900), "tablet": (768, 1024), "phone": (360, 740)}
 SECTIONS = 11
 LONG = "antidisestablishmentarianism" * 6  # of a label: a word that fits into no phone
+LABELS = ["<script>alert(1)</script>" if i % 2 else f"{LONG} {i}" for i in range(20)]
 
 
 @pytest.fixture(scope="module")
@@ -35,27 +40,48 @@ def browser(launch: Callable[..., Any]) -> Iterator[Any]:
     opened.close()
 
 
+@pytest.fixture(scope="module", params=["classes", "masks"])
+def report(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture(scope="module")
-def report(int8_bundle: Path, photos: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def masks(int8_bundle: Path, segments: ModuleType, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of segmentation, likewise; of a picture that is cropped. The blocks are those of another network."""
+    folder = tmp_path_factory.mktemp("masks")
+    bundle = add_int8(segments.write_bundle(folder / "b", CLASSES, PreprocessSpec((64, 64), 64, None)))
+    write_manifest(bundle, replace(read_manifest(bundle), blocks=read_manifest(int8_bundle).blocks))
+    _relabel(bundle, LABELS[:CLASSES])
+    options = ("--eval", write_pictures(folder / "pictures"), "--processes", 1)
+    done = run(
+        "report", bundle, *options, "--sensitivity", _sensitivity(bundle, folder), "--threads", "1,2", "--runs", 6
+    )
+    assert done.returncode == 0, done.stderr
+    return bundle / "report.html"
+
+
+@pytest.fixture(scope="module")
+def classes(int8_bundle: Path, photos: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With everything in it: labels that fit nowhere, a measurement with two numbers of threads, all options."""
     folder = tmp_path_factory.mktemp("page")
     bundle = Path(shutil.copytree(int8_bundle, folder / "b"))
-    _relabel(bundle, ["<script>alert(1)</script>" if i % 2 else f"{LONG} {i}" for i in range(20)])
+    _relabel(bundle, LABELS)
     rows = [f"{photo},{i}\n" for i, photo in enumerate(sorted(photos.glob("*.jpg")))]
     (folder / "labelled.csv").write_text("path,label\n" + "".join(rows))
-    blocks = [{"block": b.name, "alone_snr_db": 30.0, "alone_agreement": 0.9} for b in read_manifest(bundle).blocks]
-    (folder / "sensitivity.json").write_text(json.dumps({"blocks": blocks}))
-    options = ("--eval", folder / "labelled.csv", "--processes", 1, "--sensitivity", folder / "sensitivity.json")
+    options = ("--eval", folder / "labelled.csv", "--processes", 1, "--sensitivity", _sensitivity(bundle, folder))
     done = run("report", bundle, *options, "--threads", "1,2", "--runs", 6)
     assert done.returncode == 0, done.stderr
     return bundle / "report.html"
 
 
+def _sensitivity(bundle: Path, folder: Path) -> Path:
+    blocks = [{"block": b.name, "alone_snr_db": 30.0, "alone_agreement": 0.9} for b in read_manifest(bundle).blocks]
+    (folder / "sensitivity.json").write_text(json.dumps({"blocks": blocks}))
+    return folder / "sensitivity.json"
+
+
 def _relabel(bundle: Path, labels: list[str]) -> None:
-    from dataclasses import replace
-
-    from mvit2.manifest import record, write_manifest
-
     (bundle / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
     manifest = read_manifest(bundle)
     files = tuple(record(bundle, f.path) if f.path == "labels.txt" else f for f in manifest.files)
@@ -104,7 +130,8 @@ def test_every_section_and_plot_has_a_size(size: str, look: Callable[..., Seen],
     assert all(box["width"] > 250 and box["height"] > 80 for box in boxes.values())
     drawings = page.query_selector_all("figure > svg")
     sizes = [drawing.bounding_box() for drawing in drawings]
-    assert [d.get_attribute("class") for d in drawings] == ["plot", "plot", "plot", "net"]
+    plots = 3 if page.query_selector("#examples .card") else 2  # masks have no plot of top-1
+    assert [d.get_attribute("class") for d in drawings] == ["plot"] * plots + ["net"]
     assert all(s["width"] > 250 and s["height"] > 80 for s in sizes)
     shown = page.evaluate(
         "[...document.images].map(i => [i.complete, i.naturalWidth, i.getBoundingClientRect().width])"

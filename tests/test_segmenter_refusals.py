@@ -14,7 +14,6 @@ import pytest
 
 from mvit2.errors import BundleError, CheckFailed, ImageError
 from mvit2.runtime import Classifier, Segmenter, check_bundle, open_bundle
-from mvit2.runtime.evaluate import plan
 from mvit2.runtime.golden import GOLDEN
 from mvit2.runtime.variants import open_subject
 
@@ -35,10 +34,9 @@ def bundle(segments: ModuleType, tmp_path: Path) -> Path:
     "use",
     [
         Classifier.open,
-        lambda bundle: plan(bundle, bundle),
         open_subject,
     ],
-    ids=["Classifier.open", "evaluate", "audit"],
+    ids=["Classifier.open", "audit"],
 )
 def test_what_is_for_classifiers_alone(use: Callable[[Path], Any], bundle: Path) -> None:
     with pytest.raises(BundleError) as caught:
