@@ -63,33 +63,35 @@ def photos() -> Path:
     return Path(mvit2.__file__).parent / "photos"
 
 
-def _module(name: str) -> ModuleType:
-    """A file beside this one: --import-mode=importlib lets no test import another file of this folder by its name."""
-    found = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+# Rooms beside this one, opened by the tests that ask for them: some import torch.
 
 
 @pytest.fixture(scope="session")
 def oracles() -> ModuleType:
-    return _module("oracles")
+    from . import oracles
+
+    return oracles
 
 
 @pytest.fixture(scope="session")
 def forge() -> ModuleType:
-    return _module("forge")
+    from . import forge
+
+    return forge
 
 
 @pytest.fixture(scope="session")
 def segments() -> ModuleType:
-    return _module("segments")
+    from . import segments
+
+    return segments
 
 
 @pytest.fixture(scope="session")
 def wheels() -> ModuleType:
-    return _module("wheels")
+    from . import wheels
+
+    return wheels
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Run our files with MediaPipe Tasks, in a process without a network (conftest.py, the fixture ``mediapipe``).
 
 ``in_mediapipe.py classify PIXELS.npy JOBS.json`` prints what it says, as JSON; JOBS is a list of {"model": file,
-"mode": "IMAGE" or "VIDEO", "locale": "de" or ""}. ``in_mediapipe.py segment PIXELS.npy MODEL MASKS.npy`` writes
-confidences, float32 [N, H, W, classes]. PIXELS is uint8 [N, H, W, 3].
+"mode": "IMAGE" or "VIDEO", "locale": "de" or ""}. ``in_mediapipe.py segment PIXELS.npy MODEL MASKS.npz`` writes
+"confidences", float32 [N, H, W, classes], and "categories", uint8 [N, H, W]. PIXELS is uint8 [N, H, W, 3].
 """
 
 import json
@@ -38,16 +38,21 @@ def classify(pixels: np.ndarray, model: str, mode: str, locale: str) -> list[lis
     return answers
 
 
-def segment(pixels: np.ndarray, model: str) -> np.ndarray:
-    options = ImageSegmenterOptions(base_options=BaseOptions(model_asset_path=model), output_confidence_masks=True)
+def segment(pixels: np.ndarray, model: str) -> dict[str, np.ndarray]:
+    base = BaseOptions(model_asset_path=model)
+    options = ImageSegmenterOptions(base_options=base, output_confidence_masks=True, output_category_mask=True)
     with ImageSegmenter.create_from_options(options) as segmenter:
-        results = [segmenter.segment(as_image(picture)).confidence_masks for picture in pixels]
-        return np.stack([np.concatenate([np.atleast_3d(m.numpy_view()) for m in masks], -1) for masks in results])
+        results = [segmenter.segment(as_image(picture)) for picture in pixels]
+        masks = [[np.atleast_3d(mask.numpy_view()) for mask in result.confidence_masks] for result in results]
+        return {
+            "confidences": np.stack([np.concatenate(of_picture, -1) for of_picture in masks]),
+            "categories": np.stack([np.squeeze(result.category_mask.numpy_view()) for result in results]),
+        }
 
 
 if __name__ == "__main__":
     task, pixels = sys.argv[1], np.load(sys.argv[2])
     if task == "segment":
-        np.save(sys.argv[4], segment(pixels, sys.argv[3]))
+        np.savez(sys.argv[4], **segment(pixels, sys.argv[3]))
     else:
         print(json.dumps([classify(pixels, **job) for job in json.loads(Path(sys.argv[3]).read_text())]))
