@@ -47,14 +47,6 @@ def test_what_is_for_classifiers_alone(use: Callable[[Path], Any], bundle: Path)
     )
 
 
-@pytest.mark.parametrize("command", ["report", "serve --port 0 --offline"])
-def test_commands_for_classifiers_alone(command: str, run: Run, bundle: Path) -> None:
-    """Before anything is measured or fetched."""
-    done = run(*command.split(), bundle)
-    assert (done.returncode, done.stdout) == (1, "") and len(done.stderr.strip().splitlines()) == 1
-    assert "holds a segmentation network, accepted here: an image classifier" in done.stderr
-
-
 def test_bench_measures_the_way_to_the_mask(run: Run, bundle: Path) -> None:
     done = run("bench", bundle, "--runs", 6, "--threads", 1, "--json")
     assert done.returncode == 0, done.stderr
