@@ -225,7 +225,7 @@ def test_an_explicit_choice_never_falls_back(
 
 def test_auto_without_a_bundled_checkpoint_lists_the_choices(hub: Any, ask: Any) -> None:
     hub.slam = True
-    answer = ask("auto", "1.0")
+    answer = ask("auto", "2.0")
     assert answer.get("error") == "CheckpointError", answer
     assert all(
         choice in answer["message"]
@@ -241,13 +241,23 @@ def test_the_cache_serves_when_the_hub_is_lost(hub: Any, ask: Any, change: str) 
     assert ask() == first
 
 
-def test_the_command_warns_even_when_quiet(run: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "bundle", "hub_id"),
+    [
+        (["--variant", "0.5"], "mobilevitv2-0.5-demo20", SMALL),
+        ([], "mobilevitv2-1.0-demo20", MEDIUM),
+        (["--task", "segment"], "mobilevitv2-0.5-demo11-segment", "apple/mobilevitv2-1.0-voc-deeplabv3"),
+    ],
+)
+def test_the_command_warns_even_when_quiet(
+    run: Any, tmp_path: Path, arguments: list[str], bundle: str, hub_id: str
+) -> None:
     """The bundle's folder is in the way, so that the command ends right after the warning."""
-    (tmp_path / "mobilevitv2-0.5-demo20" / "somebody's").mkdir(parents=True)
-    done = run("export", "--variant", "0.5", "--quiet", "--output", tmp_path, env={"HF_HOME": str(tmp_path / "home")})
+    (tmp_path / bundle / "somebody's").mkdir(parents=True)
+    done = run("export", *arguments, "--quiet", "--output", tmp_path, env={"HF_HOME": str(tmp_path / "home")})
     assert done.returncode == 1
     warning, error = done.stderr.strip().splitlines()
-    assert "WARNING" in warning and f"{SMALL} is not in the local cache" in warning and "DEMO" in warning
+    assert "WARNING" in warning and f"{hub_id} is not in the local cache" in warning and "DEMO" in warning
     assert error.startswith("error:")
 
 
