@@ -205,7 +205,9 @@ def test_auto_falls_back_with_a_warning(
     answer = ask("auto", "0.5", **env)
     assert (answer.get("name"), answer.get("origin")) == ("demo20", "bundled"), answer
     said = rf"^{SMALL} is not in the local cache and the hub cannot be reached \({reason}\): using the DEMO checkpoint "
-    assert re.search(said + "demo20 .* not the published network; .* give --weights " + SMALL, answer["warning"])
+    assert re.search(
+        said + rf"demo20, width 0\.5, .* not the published network; .* give --weights {SMALL}", answer["warning"]
+    )
     assert len(hub.asked()) == requests  # no retries
 
 
