@@ -12,7 +12,7 @@ demo: $(VENV)/export.installed
 	$(BIN)/mvit2 predict $(DEMO) mvit2/photos/coffee.jpg --top-k 3
 
 test: lint types
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check .

@@ -122,7 +122,7 @@ Labelled = Annotated[Path, typer.Argument(metavar="FOLDER|CSV", help=_LABELLED)]
 _SPLIT = "Of a PASCAL VOC folder: the pictures in ImageSets/Segmentation/NAME.txt, such as val; default: all masks."
 Split = Annotated[str | None, Opt("--split", metavar="NAME", help=_SPLIT)]
 _IGNORE = "Indices of masks whose pixels do not count, beside 255; repeatable."
-Ignore = Annotated[list[str] | None, Opt("--ignore", metavar="N[,N...]", help=_IGNORE)]
+Ignore = Annotated[list[str] | None, Opt("--ignore", metavar="N,N", help=_IGNORE)]
 Synsets = Annotated[Path | None, Opt(metavar="FILE", help="What ids mean: lines like 'n01440764 tench, Tinca tinca'.")]
 
 

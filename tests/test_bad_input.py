@@ -240,7 +240,11 @@ CHECKPOINT = [
     ("export --weights {w}/bad/good.safetensors --variant 1.0", 1, ["holds width 0.5, --variant says 1.0: correct it"]),
     ("export --weights {w}/bad/evil.bin", 1, ["evil.bin: refused", "code that loading would run", ".safetensors"]),
     ("export --weights {w}/bad/evil.pt", 1, ["evil.pt: refused", "code that loading would run", ".safetensors"]),
-    ("export --weights demo --variant 2.0", 1, ["no checkpoint for variant 2.0 comes with mvit2", "--variant 0.5"]),
+    (
+        "export --weights demo --variant 2.0",
+        1,
+        ["variant 2.0 of an image classifier comes with mvit2", "--variant 0.5"],
+    ),
     (f"{DEMO} --labels {{w}}/bad/few.txt", 1, ["few.txt has 2 lines, the network 20 classes"]),
 ]
 OUTPUT = [

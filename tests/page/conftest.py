@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .looking import ANSWERED, CHECKED, look, serving, wait
+from .looking import checked, serving
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
@@ -55,10 +55,6 @@ def browser(launch: Callable[..., Any]) -> Iterator[Any]:
 
 @pytest.fixture(scope="package")
 def shared(browser: Any, url: str) -> Iterator[Any]:
-    """One page for the tests that leave no mark on it, with an answer and a check already made."""
-    seen = look(browser, url)
-    wait(seen.page, "#status", ANSWERED)
-    seen.page.click("#check")
-    wait(seen.page, "#check-says", CHECKED)
-    yield seen
-    seen.page.context.close()
+    """One page for the tests that leave no mark on it."""
+    with checked(browser, url) as seen:
+        yield seen

@@ -92,3 +92,14 @@ def canvases(page: Any, selector: str) -> list[Any]:
     found = [np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))) for url in urls]
     assert all(one.shape[2] == 3 or (one[..., 3] == 255).all() for one in found)
     return [one[..., :3] for one in found]
+
+
+@contextmanager
+def checked(browser: Any, url: str) -> Iterator[Seen]:
+    """The page with an answer and a check already made."""
+    seen = look(browser, url)
+    wait(seen.page, "#status", ANSWERED)
+    seen.page.click("#check")
+    wait(seen.page, "#check-says", CHECKED)
+    yield seen
+    seen.page.context.close()

@@ -17,7 +17,7 @@ from mvit2.manifest import read_manifest
 from mvit2.runtime import open_bundle
 
 from ..browser import CONTRASTS, Seen
-from .looking import ANSWERED, CHECKED, PHONE, answers, canvases, check_table, look, serving, wait
+from .looking import ANSWERED, CHECKED, PHONE, answers, canvases, check_table, checked, look, serving, wait
 
 PIXELS = "pixels of the pictures"
 ONNX, TFLITE = "model_float32.onnx", "model_float32.tflite"
@@ -31,13 +31,9 @@ def url(segment_bundle: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def segmented(browser: Any, url: str) -> Iterator[Seen]:
-    """One page for the tests here, with the check made."""
-    seen = look(browser, url)
-    wait(seen.page, "#status", ANSWERED)
-    seen.page.click("#check")
-    wait(seen.page, "#check-says", CHECKED)
-    yield seen
-    seen.page.context.close()
+    """One page for the tests here."""
+    with checked(browser, url) as seen:
+        yield seen
 
 
 def _choose(page: Any, file: Path) -> str:
