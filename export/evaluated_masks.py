@@ -12,7 +12,7 @@ from .evaluated_classes import plain, show_pairs
 
 if TYPE_CHECKING:
     from mvit2.runtime.evaluate import Plan
-    from mvit2.runtime.mask_figures import MaskClass, MaskDisagreement, MaskEvaluation, MaskFigures
+    from mvit2.runtime.mask_figures import MaskDisagreement, MaskEvaluation, MaskFigures
 
 __all__ = ["save", "show"]
 
@@ -20,13 +20,15 @@ _CLASSES_SHOWN = 10
 
 
 def show(found: MaskEvaluation) -> None:
+    from mvit2.confusion import mean_iou
+
     names = [figures.artifact for figures in found.artifacts]
     columns = ("artifact", "mIoU", "pixel accuracy", "same pixels", "SNR")
     beside = f"; the last two columns: against {found.reference}" if found.reference and len(names) > 1 else ""
     title = f"{found.images} pictures with masks, {found.pixels} labelled pixels{beside}"
     screen.table(title, columns, map(_artifact_row, found.artifacts))
     show_pairs("same pixels", found.agreement)
-    classes = sorted(found.classes, key=lambda c: (_mean(c), c.index))[:_CLASSES_SHOWN]
+    classes = sorted(found.classes, key=lambda c: (mean_iou(c.iou.values()), c.index))[:_CLASSES_SHOWN]
     screen.table(
         f"IoU of the worst {len(classes)} of {len(found.classes)} classes",
         ("class", "of the pixels", *names, "mostly taken for"),
@@ -50,11 +52,6 @@ def _artifact_row(figures: MaskFigures) -> tuple[str, ...]:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
-
-
-def _mean(found: MaskClass) -> float:
-    occurs = [value for value in found.iou.values() if value is not None]
-    return sum(occurs) / len(occurs)
 
 
 def save(folder: Path, plan: Plan, worst: Sequence[MaskDisagreement]) -> None:

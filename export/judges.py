@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mvit2.checkpoint import Checkpoint
     from mvit2.quantize.calibration import CalibrationSet
 
-__all__ = ["Judges", "judges"]
+__all__ = ["AnyAccuracy", "Judges", "judges"]
 
 Array = NDArray[Any]
 AnyAccuracy = Accuracy | MaskAccuracy

@@ -33,7 +33,7 @@ from mvit2.runtime.latency import interleaved, paired_ratio
 from mvit2.runtime.outputs import PROBABILITIES
 
 from .calibrate import calibrate, plain_simulation, simulate
-from .judges import judges
+from .judges import AnyAccuracy, judges
 from .metadata import ModelCard, write_with_metadata
 from .nearness import nearness
 from .onnx_facts import onnx_facts
@@ -68,6 +68,7 @@ class Quantiser:
         self.calibration: Calibration | None = None
         self.corrected_for: tuple[str, ...] | None = ()  # the float blocks for which the simulation's biases are right
         self.float_outputs: dict[Format, NDArray[Any]] = {}
+        self.float_accuracies: dict[Format, AnyAccuracy | None] = {}
         self.wanted = [(f, q) for f in float_files for q in request.quantised(f) if q != "float16"]
 
     def read(self) -> None:
@@ -93,7 +94,7 @@ class Quantiser:
         assert artifact.quantisation is not None
         file = folder / Path(artifact.file.path).with_suffix(".ort")
         scores = self._scores(self.runs_as(file))
-        fidelity = self._fidelity(self._float_scores("onnx"), scores)
+        fidelity = self._fidelity("onnx", scores)
         self._refuse_collapse(file, fidelity)
         quantisation = replace(artifact.quantisation, fidelity=fidelity)
         return replace(artifact, file=record(folder, file.name), graph=graphs[file.name], quantisation=quantisation)
@@ -129,7 +130,7 @@ class Quantiser:
 
     def _written(self, file: Path, format: Format, precision: Precision, blocks: tuple[str, ...]) -> Fidelity:
         self._write(file, format, precision, blocks)
-        return self._fidelity(self._float_scores(format), self._scores(file))
+        return self._fidelity(format, self._scores(file))
 
     def _write(self, file: Path, format: Format, precision: Precision, blocks: tuple[str, ...]) -> None:
         source = self.float_files[format]
@@ -167,9 +168,13 @@ class Quantiser:
             self.corrected_for = blocks
         return make_plan(self.simulation)
 
-    def _fidelity(self, reference: NDArray[Any], scores: NDArray[Any]) -> Fidelity:
-        both = map(self.judges.accuracy, (reference, scores))
-        return Fidelity(self.judges.source, len(scores), *nearness(self.output.name, reference, scores), *both)
+    def _fidelity(self, format: Format, scores: NDArray[Any]) -> Fidelity:
+        """``scores`` beside those of the format's float32 file."""
+        reference, judges = self._float_scores(format), self.judges
+        if format not in self.float_accuracies:  # of masks it takes a second for a hundred pictures
+            self.float_accuracies[format] = judges.accuracy(reference)
+        both = self.float_accuracies[format], judges.accuracy(scores)
+        return Fidelity(judges.source, len(scores), *nearness(self.output.name, reference, scores), *both)
 
     def _reached(self, fidelity: Fidelity) -> bool:
         request = self.request
@@ -185,10 +190,9 @@ class Quantiser:
 
         trade = [self._trade(file, format, 0, fidelity)]
         order = [loss.block for loss in sensitivity(self.simulation, self.set.held_out)]
-        reference = self._float_scores(format)
 
         def good(logits: NDArray[np.float32]) -> bool:
-            return self._reached(self._fidelity(reference, self.output.of_logits(logits, self.spec.image_size)))
+            return self._reached(self._fidelity(format, self.output.of_logits(logits, self.spec.image_size)))
 
         foretold = fewest_float_blocks(self.simulation, order, good, self.judges.pixels)
         self.corrected_for = None  # other blocks than those of the last correction

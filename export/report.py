@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from mvit2.dataset import unlabelled_images
 from mvit2.errors import MissingEngineError
 from mvit2.manifest import Artifact, Manifest, read_labels, read_manifest
+from mvit2.masks import unlabelled_images
 from mvit2.runtime.bench import Machine, Trial, bench, machine
 from mvit2.runtime.latency import Bounds
 from mvit2.runtime.subjects import find_subjects, usable

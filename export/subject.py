@@ -64,8 +64,8 @@ def bundle_name(request: ExportRequest, checkpoint: Checkpoint) -> str:
     """The identity of the weights and whatever changes the models' interface, so that no build takes the wrong one."""
     height, width = checkpoint.preprocess.image_size
     size = f"-{height}px" if height == width else f"-{height}x{width}px"
-    parts = [f"mobilevitv2-{checkpoint.variant}-{checkpoint.name}"]
-    parts += [checkpoint.task.suffix] if not checkpoint.name.endswith(checkpoint.task.suffix) else []
+    suffix = checkpoint.task.suffix
+    parts = [f"mobilevitv2-{checkpoint.variant}-{checkpoint.name.removesuffix(suffix)}{suffix}"]
     parts += [size] if request.image_size not in (None, checkpoint.config.image_size) else []
     parts += ["-mask"] if request.output_kind == "mask" else []
     parts += ["-tensor"] if request.io == "tensor" else []

@@ -19,12 +19,10 @@ __all__ = [
     "find_images",
     "labelled_images",
     "listed",
-    "unlabelled_images",
 ]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _ID = re.compile(r"n\d{8}")  # WordNet's nouns, after which ImageNet's folders are called
-_MASK_FOLDERS = ("SegmentationClass", "SegmentationObject")
 _SPLIT = re.compile(r"[\w-][\w.-]*")
 _SYNSETS = "a line such as 'n01440764 tench, Tinca tinca' for each class."
 
@@ -63,18 +61,6 @@ def find_images(folder: Path) -> list[Path]:
     if not found:
         raise UsageError(f"{folder} holds no pictures; accepted: {', '.join(SUFFIXES)}, in subfolders, too.")
     return found
-
-
-def unlabelled_images(folder: Path) -> list[Path]:
-    """As find_images, without what says something of other pictures: masks, which a network must never learn from.
-
-    These are NAME.png beside NAME.jpg, and what lies in a PASCAL VOC folder's SegmentationClass or SegmentationObject.
-    """
-    found = find_images(folder)
-    pictures = {path.with_suffix("") for path in found if path.suffix.lower() != ".png"}
-    masks = {path for path in found if path.suffix.lower() == ".png" and path.with_suffix("") in pictures}
-    masks |= {path for path in found if path.relative_to(folder).parts[0] in _MASK_FOLDERS}
-    return [path for path in found if path not in masks]
 
 
 def labelled_images(source: Path, labels: Sequence[str], synsets: Path | None = None) -> list[tuple[Path, int]]:

@@ -15,13 +15,23 @@ from .dataset import SUFFIXES, Reading, find_images, listed
 from .decode import load_mask, upright_size
 from .errors import ImageError, UsageError, did_you_mean
 
-__all__ = ["NO_CLASS", "Pair", "check_masks", "check_size", "ignored", "labelled_masks", "no_pixel"]
+__all__ = [
+    "NO_CLASS",
+    "Pair",
+    "check_masks",
+    "check_size",
+    "ignored",
+    "labelled_masks",
+    "no_pixel",
+    "unlabelled_images",
+]
 
 NO_CLASS: Final = 255
 """The index of pixels that never count: PASCAL VOC's outlines, the "void" of others."""
 
 Pair = tuple[Path, Path]  # a picture, its mask
 _LISTS, _MASKS, _PICTURES = "ImageSets/Segmentation", "SegmentationClass", "JPEGImages"
+_MASK_FOLDERS = (_MASKS, "SegmentationObject")
 _ACCEPTED = (
     f"accepted: NAME.png beside NAME.jpg, a PASCAL VOC folder ({_PICTURES}, {_MASKS}), or a CSV file with path,mask."
 )
@@ -88,7 +98,7 @@ def _split(root: Path, split: str) -> list[str]:
 
 def _beside(folder: Path) -> list[Pair]:
     found = find_images(folder)
-    masks = {path.with_suffix(""): path for path in found if path.suffix.lower() == ".png"}
+    masks = {path.with_suffix(""): path for path in found if _is_png(path)}
     pictures = _named(path for path in found if path.suffix.lower() != ".png")
     for what, some, others, other in (
         ("pictures", pictures, masks, "mask"),
@@ -109,6 +119,22 @@ def _named(pictures: Iterable[Path]) -> dict[Path, Path]:
         if other != path:
             raise UsageError(f"{path} and {other.name} would share a mask; {_ACCEPTED}")
     return found
+
+
+def unlabelled_images(folder: Path) -> list[Path]:
+    """As find_images, without masks, which a network must never learn from: pictures to calibrate on, or to show.
+
+    Masks are NAME.png beside NAME.jpg, and what lies in a PASCAL VOC folder's SegmentationClass or SegmentationObject.
+    """
+    found = find_images(folder)
+    pictures = {path.with_suffix("") for path in found if not _is_png(path)}
+    masks = {path for path in found if _is_png(path) and path.with_suffix("") in pictures}
+    masks |= {path for path in found if path.relative_to(folder).parts[0] in _MASK_FOLDERS}
+    return [path for path in found if path not in masks]
+
+
+def _is_png(path: Path) -> bool:
+    return path.suffix.lower() == ".png"
 
 
 def check_masks(pairs: Sequence[Pair], classes: int, ignore: frozenset[int]) -> None:

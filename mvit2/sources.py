@@ -52,7 +52,7 @@ def locate(weights: str, variant: str | None = None, task: Task = CLASSIFY) -> S
     if weights == "untrained":
         return Source("untrained", "seeded initialisation, never trained")
     if weights == "demo":
-        return _bundled(variant, task)
+        return _bundled(variant or _usual(task), task)
     if weights == "auto":
         return _auto(variant, task)
     path = Path(os.path.expanduser(weights))  # unlike Path.expanduser, this leaves "~nobody" alone
@@ -79,10 +79,14 @@ def _home(variant: str, task: Task) -> Path:
     return _BUNDLED / f"{variant}{task.suffix}"
 
 
-def _bundled(variant: str | None, task: Task) -> Source:
+def _usual(task: Task) -> str:
+    """The width that is taken of what comes along where nobody asks for one."""
     held = bundled_variants(task)
-    if variant is None:
-        variant = _DEFAULT if _DEFAULT in held else held[-1]
+    return _DEFAULT if _DEFAULT in held else held[-1]
+
+
+def _bundled(variant: str, task: Task) -> Source:
+    held = bundled_variants(task)
     if variant not in held:
         raise CheckpointError(
             f"no checkpoint for variant {variant} of {task.network} comes with mvit2 (there is one for: "
@@ -119,12 +123,11 @@ def _auto(variant: str | None, task: Task) -> Source:
         raise CheckpointError(
             f"{problem}, and no checkpoint for variant {name} comes with mvit2. Choose {_choices(task)}{retry}."
         )
-    demo = _bundled(variant, task)
-    assert demo.weights is not None
+    width = name if variant is not None else _usual(task)
+    demo = _bundled(width, task)
     warning = (
-        f"{problem}: using the DEMO checkpoint {demo.name}, width {demo.weights.parent.name.split('-')[0]}, that comes "
-        f"with mvit2 instead. It knows {demo.name.removeprefix('demo')} classes and is not the published network; "
-        f"{insist}"
+        f"{problem}: using the DEMO checkpoint {demo.name}, width {width}, that comes with mvit2 instead. It knows "
+        f"{demo.name.removeprefix('demo')} classes and is not the published network; {insist}"
     )
     return replace(demo, warning=warning)
 

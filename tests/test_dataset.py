@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mvit2.dataset import SUFFIXES, empty_classes, find_images, labelled_images, unlabelled_images
+from mvit2.dataset import SUFFIXES, empty_classes, find_images, labelled_images
 from mvit2.errors import ImageError, UsageError
 
 LABELS = ["tench", "Great_White shark", "crane", "hen", "crane", "7"]
@@ -39,19 +39,6 @@ def touch(root: Path, *names: str) -> None:
 def test_find(names: list[str], expected: list[str], tmp_path: Path) -> None:
     touch(tmp_path, *names)
     assert [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)] == expected
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (["a.jpg", "b.png", "c/a.png"], ["a.jpg", "b.png", "c/a.png"]),
-        (["a.jpg", "a.png", "b.jpeg", "b.png", "c.png"], ["a.jpg", "b.jpeg", "c.png"]),
-        (["JPEGImages/a.jpg", "SegmentationClass/a.png", "SegmentationObject/a.png"], ["JPEGImages/a.jpg"]),
-    ],
-)
-def test_masks_are_no_pictures(names: list[str], expected: list[str], tmp_path: Path) -> None:
-    touch(tmp_path, *names)
-    assert [p.relative_to(tmp_path).as_posix() for p in unlabelled_images(tmp_path)] == expected
 
 
 def test_every_suffix_is_one_that_pillow_knows() -> None:

@@ -14,7 +14,7 @@ from mvit2.dataset import PLAIN, Reading
 from mvit2.decode import load_mask, upright_size
 from mvit2.errors import ImageError, UsageError
 from mvit2.export.options import reading_of
-from mvit2.masks import check_masks, ignored, labelled_masks
+from mvit2.masks import check_masks, ignored, labelled_masks, unlabelled_images
 
 INDICES = np.array([[0, 1, 2], [10, 255, 3]], np.uint8)
 VOC = ("JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg", "SegmentationClass/a.png", "SegmentationClass/c.png")
@@ -33,6 +33,19 @@ def write(root: Path, texts: dict[str, str]) -> None:
 
 
 # ---- which pictures and masks ----
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a.jpg", "b.png", "c/a.png"], ["a.jpg", "b.png", "c/a.png"]),
+        (["a.jpg", "a.png", "b.jpeg", "b.png", "c.png"], ["a.jpg", "b.jpeg", "c.png"]),
+        (["JPEGImages/a.jpg", "SegmentationClass/a.png", "SegmentationObject/a.png"], ["JPEGImages/a.jpg"]),
+    ],
+)
+def test_masks_are_no_pictures(names: list[str], expected: list[str], tmp_path: Path) -> None:
+    touch(tmp_path, *names)
+    assert [p.relative_to(tmp_path).as_posix() for p in unlabelled_images(tmp_path)] == expected
 
 
 @pytest.mark.parametrize(
