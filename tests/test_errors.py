@@ -17,18 +17,16 @@ from mvit2 import errors
 from mvit2.errors import CheckFailed, MissingEngineError, Mvit2Error, did_you_mean
 from mvit2.manifest import Difference
 
-ROOT = Path(__file__).parents[1]
+from .tree import ROOT, SOURCES, importable, name_of
+
 EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
     "optional-dependencies"
 ]
-FOLDERS = {"mvit2": "mvit2", "export": "mvit2.export", "quantize": "mvit2.quantize", "runtime": "mvit2.runtime"}
-SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))]
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Mvit2Error)]
 
 
 def _module(path: Path) -> ModuleType:
-    package = FOLDERS[path.parent.name]
-    return importlib.import_module(package if path.stem == "__init__" else f"{package}.{path.stem}")
+    return importlib.import_module(importable(path))
 
 
 # ---- the tree ----
@@ -114,7 +112,7 @@ SHORTER = {"mvit2/model.py", "export/cli.py", "export/onnx2tf_worker.py", "expor
 LISTED = [path for path in SOURCES if "__all__" in path.read_text(encoding="utf-8")]
 
 
-@pytest.mark.parametrize("path", LISTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", LISTED, ids=name_of)
 def test_all_is_complete(path: Path) -> None:
     module = _module(path)
     defined = {
@@ -126,10 +124,10 @@ def test_all_is_complete(path: Path) -> None:
     }
     assert len(module.__all__) == len(set(module.__all__))
     assert all(hasattr(module, name) for name in module.__all__)
-    if f"{path.parent.name}/{path.name}" not in SHORTER:
+    if name_of(path) not in SHORTER:
         assert defined <= set(module.__all__)
 
 
 def test_every_module_but_entry_points_has_all() -> None:
-    without = {f"{path.parent.name}/{path.name}" for path in SOURCES if path not in LISTED}
+    without = {name_of(path) for path in SOURCES if path not in LISTED}
     assert without <= {"mvit2/__main__.py", "export/__init__.py", "export/ort_worker.py", "quantize/__init__.py"}

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-FOLDERS = ("mvit2", "export", "quantize", "runtime")
+from .tree import ROOT, SOURCES, importable, name_of
+
 STAGES = ("export", "quantize", "runtime")
-SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))]
 HEAVY = {"torch", "tensorflow", "onnx", "transformers", "onnx2tf", "onnxsim", "safetensors", "huggingface_hub", "jax"}
 ENGINES = {"onnxruntime", "ai_edge_litert"}
 
@@ -52,8 +51,7 @@ def _absolute(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str]:
 
 
 def _imports(path: Path) -> Iterator[Import]:
-    folder = path.parent.name
-    package = "mvit2" if folder == "mvit2" else f"mvit2.{folder}"
+    package = importable(path.parent)
     lazy: set[ast.AST] = set()
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
@@ -64,7 +62,7 @@ def _imports(path: Path) -> Iterator[Import]:
         if isinstance(node, ast.Import | ast.ImportFrom):
             relative = isinstance(node, ast.ImportFrom) and node.level > 0
             for module in _absolute(node, package):
-                yield Import(f"{folder}/{path.name}", module, relative, node not in lazy)
+                yield Import(name_of(path), module, relative, node not in lazy)
 
 
 IMPORTS = [found for path in SOURCES for found in _imports(path)]
@@ -90,14 +88,24 @@ def test_the_reader_reads() -> None:
     assert len(SOURCES) > 25 and len(IMPORTS) > 200
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_direction(path: Path) -> None:
     """Stages stand on mvit2/ and never import each other; mvit2/ imports no stage."""
-    folder, name = path.parent.name, f"{path.parent.name}/{path.name}"
+    name = name_of(path)
+    folder = name.split("/")[0]
     conducts = folder == "export" and name not in GRAPHS
     allowed = {folder, "mvit2"} | (set(STAGES) if conducts else {"export"} if name == ENTRY_POINT else set())
     reached = {found.stage for found in IMPORTS if found.file == name and found.ours}
     assert reached <= allowed
+
+
+MODULES = {importable(path): path for path in SOURCES}
+
+
+def _in_its_folder(found: Import) -> bool:
+    """Whether it reaches a neighbour: a file beside the one that imports, or a name in such a file."""
+    target = MODULES.get(found.module) or MODULES.get(found.module.rpartition(".")[0])
+    return target is not None and target.parent == (ROOT / found.file).parent
 
 
 def test_relative_inside_a_folder_absolute_across() -> None:
@@ -106,7 +114,7 @@ def test_relative_inside_a_folder_absolute_across() -> None:
         for found in IMPORTS
         if found.ours
         and found.module not in ("mvit2", "mvit2.__version__")  # the package itself: its version, its folder
-        and found.relative != (found.stage == found.file.split("/")[0])
+        and found.relative != _in_its_folder(found)
     ]
     assert wrong == []
 
@@ -151,9 +159,12 @@ KNOWS = {
 }
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if p.parent.name in ("runtime", "quantize")], ids=lambda p: p.name)
+SHIPPED = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in ("runtime", "quantize")]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=name_of)
 def test_a_stage_that_ships_knows_no_torch(path: Path) -> None:
-    name = f"{path.parent.name}/{path.name}"
+    name = name_of(path)
     known = {found.module.split(".")[0] for found in IMPORTS if found.file == name}
     heavy = {"torch", "tensorflow", "onnx", "transformers", "safetensors", "typer", "rich"}
     assert known & heavy == KNOWS.get(name, set())

@@ -17,18 +17,9 @@ import pytest
 
 import mvit2
 
+from .tree import FOLDERS, ROOT, SOURCES, data_files, importable, installed, packages_of_the_tree
+
 Python = Callable[..., subprocess.CompletedProcess[str]]
-ROOT = Path(__file__).parents[1]
-FOLDERS = {"mvit2": "mvit2", "export": "mvit2/export", "quantize": "mvit2/quantize", "runtime": "mvit2/runtime"}
-DATA = (
-    "mvit2/py.typed",
-    "mvit2/photos/*",
-    "mvit2/checkpoints/*/*",
-    "export/templates/*",
-    "export/apps/*/*",
-    "runtime/sources/*/*",
-    "runtime/page/[a-z]*",
-)
 BASE = ("numpy", "numpy.libs", "PIL", "pillow.libs")  # what an installation without extras has
 CLI = ("typer", "rich", "pygments", "markdown_it", "mdurl", "shellingham", "click", "annotated_doc")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -65,26 +56,38 @@ def python(site: Path, wheels: ModuleType, tmp_path_factory: pytest.TempPathFact
     return run
 
 
-def _expected() -> set[str]:
-    """Every source file at its place in the package, and the data."""
-    sources = {f"{target}/{path.name}" for folder, target in FOLDERS.items() for path in (ROOT / folder).glob("*.py")}
-    return sources | {_installed(path) for path in _data()}
+SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
+DATA = data_files()
 
 
-def _data() -> list[Path]:
-    return [path for pattern in DATA for path in ROOT.glob(pattern)]
+def test_every_folder_with_sources_is_a_package_that_is_listed() -> None:
+    """setuptools installs what ``packages`` names; a folder that is missing there works in a checkout only."""
+    packages = packages_of_the_tree()
+    assert sorted(SETUPTOOLS["packages"]) == sorted(packages)
+    assert [name for name, folder in packages.items() if not (folder / "__init__.py").is_file()] == []
+    assert SETUPTOOLS["package-dir"] == {name: folder for folder, name in FOLDERS.items()}
 
 
-def _installed(path: Path) -> str:
-    """Where a file of the tree lies in the package."""
-    folder, _, rest = path.relative_to(ROOT).as_posix().partition("/")
-    return f"{FOLDERS[folder]}/{rest}"
+def test_the_wheel_holds_the_sources_and_nothing_else(wheel: Path) -> None:
+    names = _packaged(wheel)
+    assert {name for name in names if name.endswith(".py")} == {installed(path) for path in SOURCES}
+    assert len(SOURCES) > 100
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_all_data_and_nothing_else(wheel: Path) -> None:
+    names = _packaged(wheel)
+    assert {name for name in names if not name.endswith(".py")} == {installed(path) for path in DATA}
+
+
+def _packaged(wheel: Path) -> set[str]:
+    info = f"mvit2-{mvit2.__version__}.dist-info/"
+    return {name for name in zipfile.ZipFile(wheel).namelist() if not name.startswith(info)}
+
+
+def test_the_wheel_holds_what_a_user_looks_for(wheel: Path) -> None:
+    """Named one by one: the tests above would not miss a file that the tree has lost, too."""
     names = set(zipfile.ZipFile(wheel).namelist())
     info = f"mvit2-{mvit2.__version__}.dist-info"
-    assert {name for name in names if not name.startswith(f"{info}/")} == _expected()
     assert {f"mvit2/photos/{name}.jpg" for name in ("astronaut", "cat", "coffee", "rocket", "tripod")} <= names
     assert {"mvit2/py.typed", "mvit2/checkpoints/0.5/model.safetensors", "mvit2/runtime/check.py"} <= names
     assert {f"mvit2/export/templates/{name}" for name in ("report.html.jinja", "report.css", "card.md.jinja")} <= names
@@ -103,8 +106,8 @@ def test_no_generic_name_is_installed(site: Path) -> None:
 
 
 def test_the_data_are_those_of_the_tree(site: Path) -> None:
-    for path in _data():
-        assert (site / _installed(path)).read_bytes() == path.read_bytes()
+    for path in DATA:
+        assert (site / installed(path)).read_bytes() == path.read_bytes()
 
 
 def test_the_sdist_can_be_built_from(sdist: Path) -> None:
@@ -160,15 +163,14 @@ def test_generic_names_stay_free(name: str, python: Python) -> None:
 
 def test_every_module_can_be_imported(python: Python) -> None:
     """With the libraries of this environment beside it, again without the editable installation."""
-    files = sorted(name.removesuffix(".py").replace("/", ".") for name in _expected() if name.endswith(".py"))
-    modules = [name.removesuffix(".__init__") for name in files if not name.endswith("__main__")]
+    modules = sorted(importable(path) for path in SOURCES if path.name != "__main__.py")
     everything = tuple(
         path.name for path in Path(sysconfig.get_path("purelib")).iterdir() if "mvit2" not in path.name.lower()
     )
     code = f"import importlib\nfor name in {modules}:\n    importlib.import_module(name)\nprint('all')"
     done = python("-c", code, packages=everything)
     assert done.stdout == "all\n", done.stderr
-    assert len(modules) > 25
+    assert len(modules) > 100
 
 
 @pytest.mark.parametrize("arguments", [["predict", "bundle", "photo.jpg"], ["--version"], ["export", "--help"], []])

@@ -8,10 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["build_sdist", "build_wheel", "done", "run"]
+from .tree import FOLDERS, ROOT
 
-ROOT = Path(__file__).parents[1]
-FOLDERS = ("mvit2", "export", "quantize", "runtime")
+__all__ = ["build_sdist", "build_wheel", "done", "run"]
 
 
 def run(
