@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mvit2.errors import MissingEngineError
-from mvit2.flatbuffer import read_tflite
-from mvit2.manifest import (
+from mvit2.bundle.manifest import (
     LABELS,
     SCHEMA_VERSION,
     Artifact,
-    Difference,
     GraphFacts,
     Manifest,
     Precision,
@@ -23,33 +20,37 @@ from mvit2.manifest import (
     record,
     write_manifest,
 )
-from mvit2.palette import class_colors
-from mvit2.preprocess_spec import PreprocessSpec
-from mvit2.runtime.apart import scores_apart
-from mvit2.runtime.artifact import scores_of
-from mvit2.runtime.backend import no_telemetry, open_model
-from mvit2.runtime.golden import write_golden
-from mvit2.runtime.inspect import inspect_tflite
+from mvit2.difference import Difference
+from mvit2.errors import MissingEngineError
+from mvit2.export.convert.onnx_facts import onnx_facts
+from mvit2.export.convert.tflite_metadata import model_card, write_with_metadata
+from mvit2.export.int8.quantiser import Quantiser
+from mvit2.image.palette import class_colors
+from mvit2.image.preprocess_spec import PreprocessSpec
+from mvit2.runtime.engines.inspect_tflite import inspect_tflite
+from mvit2.runtime.engines.onnx_runtime import no_telemetry
+from mvit2.runtime.engines.table import open_model
+from mvit2.runtime.isolated import scores_apart
+from mvit2.runtime.tasks.bundle_model import scores_of
+from mvit2.runtime.verify.golden import write_golden
 from mvit2.tasks import SEGMENT
+from mvit2.tflite_file import read_tflite
 from mvit2.versions import installed
 
-from .gate import gate
-from .inputs import parity_inputs
+from .atomic import check_target, under_construction
+from .gates import gate
 from .listener import Listener, Silent
-from .metadata import model_card, write_with_metadata
-from .onnx_facts import onnx_facts
-from .output import check_target, under_construction
-from .quantisation import Quantiser
+from .parity_inputs import parity_inputs
 from .request import ExportRequest
-from .subject import bundle_name, load, output_of
+from .resolve import bundle_name, load, output_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
     from torch import Tensor, nn
 
-    from mvit2.checkpoint import Checkpoint
+    from mvit2.checkpoint.load import Checkpoint
 
-__all__ = ["ExportResult", "Listener", "Silent", "export", "load"]
+__all__ = ["ExportResult", "export"]
 
 _TOOLS = (  # that had a hand in the result
     *("mvit2", "torch", "onnx", "onnxsim", "onnxruntime", "onnx2tf", "tensorflow", "ai-edge-litert"),
@@ -90,8 +91,8 @@ def _report(bundle: Path, name: str, listener: Listener) -> None:
     """The last step; whatever goes wrong in it does not cost the bundle."""
     try:
         with listener.step("report"):
-            from .report import brief
-            from .report_page import write_report
+            from mvit2.export.report.gather import brief
+            from mvit2.export.report.html import write_report
 
             write_report(bundle, brief(bundle))
     except Exception as error:
@@ -149,10 +150,9 @@ class _Build:
 
         import torch
 
-        from mvit2.image import to_pixel_values
-
-        from .answers import answer_of
-        from .network import network_blocks
+        from mvit2.export.convert.block_costs import network_blocks
+        from mvit2.export.convert.contract import answer_of
+        from mvit2.image.preprocess import to_pixel_values
 
         self.golden = parity_inputs(self.spec)
         values = torch.from_numpy(to_pixel_values(self.golden.pixels, self.spec))
@@ -167,10 +167,9 @@ class _Build:
     def _export_form(self) -> tuple[nn.Module, Tensor]:
         import torch
 
-        from mvit2.image import to_pixel_values
-
-        from .answers import answer_of
-        from .fold import PixelContract, TensorContract, export_form
+        from mvit2.export.convert.contract import PixelContract, TensorContract, answer_of
+        from mvit2.export.convert.fold import export_form
+        from mvit2.image.preprocess import to_pixel_values
 
         as_image, size = self.request.io == "image", self.spec.image_size
         form = export_form(self.checkpoint.model, single_image=not self.request.dynamic_batch, image_size=size)
@@ -184,7 +183,7 @@ class _Build:
         return network, torch.zeros_like(inputs[:1])
 
     def _onnx(self, network: nn.Module, example: Tensor) -> ModelProto:
-        from .to_onnx import metadata_props, simplify, to_onnx
+        from mvit2.export.convert.to_onnx import metadata_props, simplify, to_onnx
 
         request = self.request
         exported = to_onnx(
@@ -206,7 +205,7 @@ class _Build:
             self._compare("simplified ONNX", self._scores(file), "float32")
 
     def _tflite_artifacts(self, model: ModelProto) -> None:
-        from .to_tflite import to_tflite
+        from mvit2.export.convert.to_tflite import to_tflite
 
         kept = {"float32", *self.request.quantised("tflite")}
         with self.listener.step("TFLite: convert"):
@@ -231,7 +230,7 @@ class _Build:
 
     def _ort_artifacts(self, quantised: list[Artifact]) -> list[Artifact]:
         """The float32 ONNX model and the ``quantised`` ones once more, as .ort; returns the latter."""
-        from .to_ort import OPERATORS, to_ort
+        from mvit2.export.convert.to_ort import OPERATORS, to_ort
 
         with self.listener.step("ORT: convert, compare"):
             names = ["model_float32.onnx", *(artifact.file.path for artifact in quantised)]

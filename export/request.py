@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mvit2.dataset import PLAIN, Reading
+from mvit2.bundle.manifest import DEFAULT_SAMPLES, DEFAULT_SEED, IO, OutputKind, Precision
 from mvit2.errors import UsageError, did_you_mean
-from mvit2.manifest import DEFAULT_SAMPLES, DEFAULT_SEED, IO, OutputKind, Precision
-from mvit2.variant import find_variant
+from mvit2.image.dataset import PLAIN, Reading
+from mvit2.network.mobilevitv2_config import find_variant
 
 __all__ = [
     "DEFAULT_OPSET",

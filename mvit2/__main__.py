@@ -7,7 +7,7 @@ import sys
 
 def _start(name: str) -> None:
     try:
-        from mvit2.export import entry
+        from mvit2.export.cli import main as command_line
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise
@@ -15,7 +15,7 @@ def _start(name: str) -> None:
         raise SystemExit(1) from None
     except KeyboardInterrupt:  # only until the command line has its own way of ending
         raise SystemExit(130) from None
-    getattr(entry, name)()
+    getattr(command_line, name)()
 
 
 def main() -> None:

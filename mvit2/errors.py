@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .manifest import Difference
+    from .difference import Difference
 
 __all__ = [
     "BundleError",
@@ -85,7 +85,7 @@ class OutputError(Mvit2Error):
 
 
 class CheckFailed(Mvit2Error):
-    """A comparison was made and its verdict is "no"; ``differences`` holds the figures (mvit2.manifest.Difference)."""
+    """A comparison was made and its verdict is "no"; ``differences`` holds the figures (mvit2/difference.py)."""
 
     def __init__(self, message: str, differences: tuple[Difference, ...] = ()) -> None:
         super().__init__(message)

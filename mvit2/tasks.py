@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from .errors import BundleError, UsageError, did_you_mean
-from .variant import ModelConfig
-
-if TYPE_CHECKING:
-    from .model import Network
 
 __all__ = ["CLASSIFY", "SEGMENT", "TASKS", "Task", "TaskName", "find_task", "require_task", "task_named", "task_of"]
 
@@ -33,7 +29,6 @@ class Task:
         published: pattern of the hub ids of Apple's checkpoints, and
         published_widths: those that there are; the first is the usual one.
         suffix: of a bundle's and a bundled checkpoint's name.
-        build: the network for a configuration, its weights not yet set. Imports torch.
     """
 
     name: str
@@ -46,7 +41,6 @@ class Task:
     published: str
     published_widths: tuple[str, ...]
     suffix: str
-    build: Callable[[ModelConfig], Network]
 
     @property
     def head(self) -> str:
@@ -56,18 +50,6 @@ class Task:
         """Where a width's weights were published, the usual one's without ``variant``; None: nowhere."""
         width = variant or self.published_widths[0]
         return self.published.format(width) if width in self.published_widths else None
-
-
-def _classifier(config: ModelConfig) -> Network:
-    from .model import MobileViTV2Classifier
-
-    return MobileViTV2Classifier(config)
-
-
-def _segmenter(config: ModelConfig) -> Network:
-    from .segmentation import MobileViTV2Segmenter
-
-    return MobileViTV2Segmenter(config)
 
 
 CLASSIFY = Task(
@@ -81,7 +63,6 @@ CLASSIFY = Task(
     published="apple/mobilevitv2-{}-imagenet1k-256",
     published_widths=("1.0", "0.5", "0.75", "1.25", "1.5", "1.75", "2.0"),
     suffix="",
-    build=_classifier,
 )
 SEGMENT = Task(
     name="segment",
@@ -94,7 +75,6 @@ SEGMENT = Task(
     published="apple/mobilevitv2-{}-voc-deeplabv3",
     published_widths=("1.0",),
     suffix="-segment",
-    build=_segmenter,
 )
 TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (CLASSIFY, SEGMENT)})
 

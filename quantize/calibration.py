@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mvit2
+from mvit2.bundle.manifest import DEFAULT_SAMPLES, DEFAULT_SEED
+from mvit2.bundle.measurements import Calibration
 from mvit2.errors import ImageError, UsageError
-from mvit2.image import load_image, preprocess
-from mvit2.manifest import DEFAULT_SAMPLES, DEFAULT_SEED, Calibration
-from mvit2.masks import unlabelled_images
-from mvit2.preprocess_spec import PreprocessSpec
+from mvit2.image.decode import load_image
+from mvit2.image.masks import unlabelled_images
+from mvit2.image.preprocess import preprocess
+from mvit2.image.preprocess_spec import PreprocessSpec
 
 __all__ = ["FEWEST", "CalibrationSet", "bundled_crops", "calibration_images"]
 

@@ -1,7 +1,7 @@
 """What a quantised network is, before any file format: numbers per layer, in the network's order, and no tensor names.
 
-Whoever makes a plan (quantize/search.py) and whoever writes it into a file (quantize/tflite.py, quantize/qdq.py) share
-nothing else. Layers are the convolutions and 1x1 layers; what lies between them stays float.
+Whoever makes a plan (quantize/learn/search.py) and whoever writes it into a file (quantize/write/) share nothing else.
+Layers are the convolutions and 1x1 layers; what lies between them stays float.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class LayerPlan:
     """One convolution or 1x1 layer with what follows it.
 
     Attributes:
-        name: its module in mvit2.model, such as "encoder.layer.0.layer.0.expand_1x1".
+        name: its module in mvit2.network.mobilevitv2, such as "encoder.layer.0.layer.0.expand_1x1".
         mode: how it is computed.
         weight: float32 [out, in / groups, height, width], to be rounded to multiples of ``weight_scale``.
         weight_scale: float32 [out].
@@ -72,7 +72,7 @@ class LayerPlan:
         input: where the input comes from a float region.
         output: of the layer itself, before any activation function.
         activated: after SiLU, x * sigmoid(x); None without one.
-        gain: float32 [out]; where given, SiLU is computed as x * sigmoid(gain * x) (see quantize/search.py).
+        gain: float32 [out]; where given, SiLU is computed as x * sigmoid(gain * x) (see quantize/learn/search.py).
         gained: of gain * x.
         added: after the residual addition; None without one.
     """

@@ -1,12 +1,12 @@
 """Open a bundle and run it: on ONNX Runtime or LiteRT, without torch, tensorflow or onnx."""
 
-from mvit2.image import Prediction
+from mvit2.runtime.tasks.classify.classifier import Classifier
+from mvit2.runtime.tasks.classify.prediction import Prediction
+from mvit2.runtime.tasks.segment.result import Area, Segmentation
+from mvit2.runtime.tasks.segment.segmenter import Segmenter
+from mvit2.runtime.verify.check import BundleReport, check_bundle
 
-from .bundle import open_bundle
-from .check import BundleReport, check_bundle
-from .classifier import Classifier
-from .segmentation import Area, Segmentation
-from .segmenter import Segmenter
+from .open import open_bundle
 
 __all__ = [
     "Area",

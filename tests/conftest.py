@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from .browser import chromium
+from .support.browser import chromium
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Mediapipe = Callable[..., str]
@@ -68,28 +68,28 @@ def photos() -> Path:
 
 @pytest.fixture(scope="session")
 def oracles() -> ModuleType:
-    from . import oracles
+    from .support import oracles
 
     return oracles
 
 
 @pytest.fixture(scope="session")
 def forge() -> ModuleType:
-    from . import forge
+    from .support import forge
 
     return forge
 
 
 @pytest.fixture(scope="session")
 def segments() -> ModuleType:
-    from . import segments
+    from .support import segments
 
     return segments
 
 
 @pytest.fixture(scope="session")
 def wheels() -> ModuleType:
-    from . import wheels
+    from .support import wheels
 
     return wheels
 

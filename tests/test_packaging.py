@@ -17,7 +17,7 @@ import pytest
 
 import mvit2
 
-from .tree import FOLDERS, ROOT, SOURCES, data_files, importable, installed, packages_of_the_tree
+from .support.tree import FOLDERS, ROOT, SOURCES, data_files, importable, installed, packages_of_the_tree
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 BASE = ("numpy", "numpy.libs", "PIL", "pillow.libs")  # what an installation without extras has
@@ -89,8 +89,10 @@ def test_the_wheel_holds_what_a_user_looks_for(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     info = f"mvit2-{mvit2.__version__}.dist-info"
     assert {f"mvit2/photos/{name}.jpg" for name in ("astronaut", "cat", "coffee", "rocket", "tripod")} <= names
-    assert {"mvit2/py.typed", "mvit2/checkpoints/0.5/model.safetensors", "mvit2/runtime/check.py"} <= names
-    assert {f"mvit2/export/templates/{name}" for name in ("report.html.jinja", "report.css", "card.md.jinja")} <= names
+    assert {"mvit2/py.typed", "mvit2/checkpoints/0.5/model.safetensors", "mvit2/runtime/verify/check.py"} <= names
+    assert {
+        f"mvit2/export/report/templates/{name}" for name in ("report.html.jinja", "report.css", "card.md.jinja")
+    } <= names
     assert {
         f"mvit2/runtime/sources/{name}"
         for name in ("c/mvit2.c", "js/mvit2.mjs", "kotlin/Mvit2.kt", "swift/Mvit2.swift")
@@ -117,8 +119,8 @@ def test_the_sdist_can_be_built_from(sdist: Path) -> None:
         "pyproject.toml",
         "README.md",
         "LICENSE",
-        "export/cli.py",
-        "runtime/check.py",
+        "export/cli/export.py",
+        "runtime/verify/check.py",
         "quantize/__init__.py",
     } <= names
     assert not any("litter" in name or "tests/golden" in name for name in names)
@@ -150,7 +152,9 @@ def test_the_version(python: Python) -> None:
 
 
 def test_every_subpackage_comes_from_the_wheel(python: Python, site: Path) -> None:
-    code = "import mvit2, mvit2.export, mvit2.quantize, mvit2.runtime.check as c; print(mvit2.__file__, c.__file__)"
+    code = (
+        "import mvit2, mvit2.export, mvit2.quantize, mvit2.runtime.verify.check as c; print(mvit2.__file__, c.__file__)"
+    )
     done = python("-c", code)
     assert done.returncode == 0, done.stderr
     assert all(Path(file).is_relative_to(site) for file in done.stdout.split())

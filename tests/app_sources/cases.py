@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mvit2.image import PreprocessSpec
+from mvit2.image.preprocess_spec import PreprocessSpec
 
 Array = np.ndarray[Any, Any]
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mvit2.image import PreprocessSpec
-from mvit2.placement import Axis, Placement
-from mvit2.runtime.segmentation import Segmentation
-from mvit2.runtime.upsample import classes_of_logits, classes_of_mask
+from mvit2.image.placement import Axis, Placement
+from mvit2.image.preprocess_spec import PreprocessSpec
+from mvit2.runtime.tasks.segment.result import Segmentation
+from mvit2.runtime.tasks.segment.upsample import classes_of_logits, classes_of_mask
 
 from .cases import LOGITS_TO_PICTURE, MASK_TO_PICTURE, SEED, Array, Case, make_case
 

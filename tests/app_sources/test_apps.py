@@ -21,14 +21,16 @@ import numpy as np
 import pytest
 
 import mvit2
-from mvit2.image import PreprocessSpec, load_image, preprocess
-from mvit2.manifest import IO, LABELS, Artifact, OutputKind, read_labels, read_manifest, record, write_manifest
-from mvit2.placement import Placement
-from mvit2.runtime.artifact import scores_of
-from mvit2.runtime.backend import open_model
-from mvit2.runtime.golden import Golden, read_golden, write_golden
-from mvit2.runtime.outputs import output_of
-from mvit2.runtime.segmenter import on_picture
+from mvit2.bundle.manifest import IO, LABELS, Artifact, OutputKind, read_labels, read_manifest, record, write_manifest
+from mvit2.image.decode import load_image
+from mvit2.image.placement import Placement
+from mvit2.image.preprocess import preprocess
+from mvit2.image.preprocess_spec import PreprocessSpec
+from mvit2.runtime.engines.table import open_model
+from mvit2.runtime.tasks.bundle_model import scores_of
+from mvit2.runtime.tasks.outputs import output_of
+from mvit2.runtime.tasks.segment.segmenter import on_picture
+from mvit2.runtime.verify.golden import Golden, read_golden, write_golden
 
 from .cases import make_case
 from .mask_cases import MaskCase

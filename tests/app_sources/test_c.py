@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvit2.image import PreprocessSpec
+from mvit2.image.preprocess_spec import PreprocessSpec
 
 from .cases import make_case
 from .programs import GCC, SANITIZED, Program, c_program, need, sources

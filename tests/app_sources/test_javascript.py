@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvit2.image import PreprocessSpec
-from mvit2.palette import voc_colors
-from mvit2.placement import Placement
-from mvit2.runtime.segmentation import Segmentation
+from mvit2.image.palette import voc_colors
+from mvit2.image.placement import Placement
+from mvit2.image.preprocess_spec import PreprocessSpec
+from mvit2.runtime.tasks.segment.result import Segmentation
 
 from .cases import SEED
 from .programs import NODE, SOURCES, need

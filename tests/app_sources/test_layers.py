@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvit2.image import PreprocessSpec
-from mvit2.runtime.segmentation import Segmentation
+from mvit2.image.preprocess_spec import PreprocessSpec
+from mvit2.runtime.tasks.segment.result import Segmentation
 
 from .cases import LAYER, LOGITS_TO_PICTURE, MASK_TO_PICTURE, Array, Case, make_case
 from .mask_cases import MaskCase, mask_cases

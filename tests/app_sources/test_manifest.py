@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mvit2.manifest import SCHEMA_VERSION
+from mvit2.bundle.manifest import SCHEMA_VERSION
 
 from .cases import MANIFEST, TASK, Case, make_case
 from .programs import Program, assert_refused, sources

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 import mvit2
-from mvit2.image import PreprocessSpec, load_image, preprocess, to_pixel_values
+from mvit2.image.decode import load_image
+from mvit2.image.preprocess import preprocess, to_pixel_values
+from mvit2.image.preprocess_spec import PreprocessSpec
 
 from .cases import FILTERS, ORDERS, PIXEL_VALUES, SEED, Array, Case, make_case
 from .programs import Program

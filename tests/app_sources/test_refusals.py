@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from mvit2.image import MAX_PIXELS, PreprocessSpec
-from mvit2.preprocess_spec import MAX_EDGE
+from mvit2.image.decode import MAX_PIXELS
+from mvit2.image.preprocess_spec import MAX_EDGE, PreprocessSpec
 
 from .cases import NO_PIXELS, PIXEL_VALUES, SHORT_OUTPUT, SOFTMAX, TOP_K, Case, make_case
 from .programs import SOURCES, Program, assert_refused

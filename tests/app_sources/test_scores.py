@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mvit2.image import top_k
-from mvit2.runtime.parity import log_softmax
+from mvit2.runtime.tasks.classify.prediction import top_k
+from mvit2.runtime.tasks.compare import log_softmax
 
 from .cases import SEED, SOFTMAX, TOP_K, make_case
 from .programs import Program

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..browser import Seen
+from ..support.browser import Seen
 
 PATIENCE = 60_000  # milliseconds; on an idle machine everything here is below ten thousand
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}

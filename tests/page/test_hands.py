@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ..browser import CONTRASTS, SCREENSHOTS
+from ..support.browser import CONTRASTS, SCREENSHOTS
 from .looking import ANSWERED, CHECKED, DESK, PHONE, look, serving, wait
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from mvit2.image import preprocess
-from mvit2.manifest import read_manifest
+from mvit2.bundle.manifest import read_manifest
+from mvit2.image.preprocess import preprocess
 from mvit2.runtime import open_bundle
 
 from .looking import ANSWERED, CHECKED, answers, check_table, crop, look, serving, wait

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvit2.manifest import read_manifest
+from mvit2.bundle.manifest import read_manifest
 from mvit2.runtime import open_bundle
 
-from ..browser import CONTRASTS, Seen
+from ..support.browser import CONTRASTS, Seen
 from .looking import ANSWERED, CHECKED, PHONE, answers, canvases, check_table, checked, look, serving, wait
 
 PIXELS = "pixels of the pictures"

@@ -1,0 +1,1 @@
+"""Folders that a developer copies into an app: Android, iOS, web."""

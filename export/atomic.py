@@ -1,0 +1,111 @@
+"""All or nothing: what is written is built in a hidden folder beside its place and renamed when it is complete."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mvit2.bundle.manifest import MANIFEST
+from mvit2.errors import OutputError
+
+__all__ = ["check_files", "check_target", "files_under_construction", "under_construction"]
+
+
+def check_target(target: Path, overwrite: bool, proof: str = MANIFEST) -> None:
+    """Refuse early, before minutes of work. Only what holds the file ``proof`` is replaced. Raises OutputError."""
+    _check_ancestors(target.parent)
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise OutputError(f"{target} is a file or a link; remove it or choose another --output.")
+    if target.exists():
+        if not overwrite:
+            raise OutputError(f"{target} exists already; replace it with --overwrite, or choose another --output.")
+        if any(target.iterdir()) and not (target / proof).is_file():
+            raise OutputError(f"{target} is no bundle (no {proof}), so --overwrite leaves it alone: remove it.")
+    _check_writable(target.parent)
+
+
+def check_files(folder: Path, names: Iterable[str], overwrite: bool) -> None:
+    """As check_target, for files that are to be made in ``folder``."""
+    _check_ancestors(folder)
+    for target in (folder / name for name in names):
+        if target.is_dir():
+            raise OutputError(f"{target} is a folder; remove it or choose another --output.")
+        if target.exists() and not overwrite:
+            raise OutputError(f"{target} exists already; replace it with --overwrite, or choose another --output.")
+    _check_writable(folder)
+
+
+def _check_ancestors(folder: Path) -> None:
+    for ancestor in (folder, *folder.parents):
+        if ancestor.exists() and not ancestor.is_dir():
+            raise OutputError(f"--output {folder}: {ancestor} is a file; name a folder.")
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"--output {folder} cannot be written ({error.strerror}); choose another folder.") from None
+
+
+@contextmanager
+def under_construction(target: Path) -> Iterator[Path]:
+    """A folder that becomes ``target`` when the block ends well, and vanishes when it does not.
+
+    Raises OutputError when the disk is full or refuses.
+    """
+    building = _hidden(target)
+    try:
+        try:
+            building.mkdir()
+            yield building
+            _swap(building, target)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    except OSError as error:
+        where = error.filename or f"{target}, or temporary files in {tempfile.gettempdir()},"
+        reason = error.strerror or error
+        raise OutputError(f"writing {where} failed: {reason}. {target} is as it was before.") from None
+
+
+@contextmanager
+def files_under_construction(folder: Path) -> Iterator[Path]:
+    """A hidden folder whose files move into ``folder``, over those of the same name, when the block ends well.
+
+    Raises OutputError when the disk is full or refuses.
+    """
+    building = _hidden(folder / "files")
+    try:
+        try:
+            building.mkdir()
+            yield building
+            for file in sorted(building.iterdir()):
+                file.replace(folder / file.name)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"writing {error.filename or folder} failed: {error.strerror or error}.") from None
+
+
+def _swap(building: Path, target: Path) -> None:
+    """Whatever interrupts this, ``target`` is the old bundle or the new one, whole."""
+    old = _hidden(target)
+    try:
+        if target.exists():
+            target.rename(old)
+        building.rename(target)
+    finally:
+        if not target.exists() and old.exists():
+            old.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _hidden(target: Path) -> Path:
+    """A new name beside ``target``, on the same disk."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}")

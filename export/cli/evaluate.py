@@ -1,0 +1,158 @@
+"""``mvit2 evaluate``: the command, and what is said when it goes wrong. What is found is shown by ``VIEWS``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated
+
+from mvit2.errors import Mvit2Error, OutputError, UsageError
+from mvit2.export.atomic import under_construction
+from mvit2.tasks import CLASSIFY, SEGMENT, TaskName
+
+from . import evaluate_classes, evaluate_masks
+from .app import app
+from .console import screen
+from .interrupt import Interrupted
+from .options import (
+    Artifacts,
+    Bundle,
+    Ignore,
+    Json,
+    Labelled,
+    Number,
+    Opt,
+    Processes,
+    Quiet,
+    Split,
+    Synsets,
+    reading_of,
+)
+
+if TYPE_CHECKING:
+    from mvit2.runtime.evaluate.plan import Plan
+    from mvit2.runtime.evaluate.results_file import Progress
+
+__all__ = ["VIEWS", "evaluate"]
+
+VIEWS: Mapping[TaskName, ModuleType] = {CLASSIFY.manifest: evaluate_classes, SEGMENT.manifest: evaluate_masks}
+"""Each with ``show(found)``, the tables, and ``save(folder, plan, worst)``, files of the worst disagreements."""
+
+_NAMES_SHOWN = 5
+_ENGINE = "Where the work is done: local, or ray, a cluster: --address, RAY_ADDRESS, else one of its own."
+_SAVE = "Copy the pictures on which int8 is furthest from float32 there, with their masks where there are."
+_RESUME = "Keep what is done in this file; the same command with the same file goes on there."
+
+Resume = Annotated[Path | None, Opt(metavar="FILE", help=_RESUME)]
+EngineName = Annotated[str, Opt("--engine", metavar="ENGINE", help=_ENGINE)]
+Address = Annotated[str | None, Opt(metavar="ADDRESS", help="Of the Ray cluster: HOST:PORT of its head, or auto.")]
+SaveWorst = Annotated[Path | None, Opt(metavar="FOLDER", help=_SAVE)]
+Worst = Annotated[int, Number(metavar="N", help="How many of these.")]
+
+
+@app.command(help="Measure every artifact of a bundle on labelled pictures: accuracy or mIoU, agreement, worst cases.")
+def evaluate(
+    bundle: Bundle,
+    source: Labelled,
+    artifact: Artifacts = None,
+    synsets: Synsets = None,
+    split: Split = None,
+    ignore: Ignore = None,
+    resume: Resume = None,
+    processes: Processes = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    save_worst: SaveWorst = None,
+    worst: Worst = 20,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    screen.configure(quiet, json)
+    from mvit2.runtime.evaluate.plan import plan as make_plan
+    from mvit2.runtime.evaluate.results_file import open_progress
+    from mvit2.runtime.evaluate.run import Engine
+    from mvit2.runtime.evaluate.run import evaluate as run
+
+    where = Engine(engine, address)
+    if save_worst is not None:
+        _check_folder(save_worst)
+    with screen.step(f"looking at {source}"):
+        plan = make_plan(bundle, source, artifact or (), reading_of(synsets, split, ignore))
+    _warn_of(plan, save_worst)
+    view = VIEWS[plan.manifest.task]
+    with (
+        open_progress(resume, plan.header, plan.metric.answer) as progress,
+        _kept(resume, progress, len(plan.pictures)),
+    ):
+        title = f"evaluating {len(plan.artifacts)} artifact(s) on {len(plan.pictures)} pictures"
+        with screen.progress(title, len(plan.pictures), len(progress.rows)) as advance:
+            found = run(plan, progress, processes, worst, advance, where)
+    _warn_of_unreadable(found.unreadable, found.images)
+    view.show(found)
+    if save_worst is not None:
+        with under_construction(save_worst) as building:
+            view.save(building, plan, found.worst)
+        screen.result(f"copied: {save_worst} ({len(found.worst)} pictures, the worst first)")
+    if resume is not None:
+        screen.result(f"what was found of each picture: {resume}")
+    screen.result(f"next: mvit2 predict {bundle} PICTURE shows what each artifact says of one")
+    empty, skipped = list(plan.empty), dict(plan.skipped)
+    content = {"bundle": str(bundle), "source": str(source), "empty_classes": empty, "skipped": skipped}
+    screen.json({**content, **asdict(found), "warnings": screen.warnings})
+
+
+# ---- what goes wrong ----
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse early, before an hour of work. An empty folder may be there."""
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise OutputError(f"--save-worst {folder} exists already; accepted: a new folder, or an empty one; remove it.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"--save-worst {folder} cannot be made ({error.strerror}); name a folder that can be."
+        ) from None
+
+
+def _warn_of(plan: Plan, save_worst: Path | None) -> None:
+    precisions = {artifact.precision for artifact in plan.artifacts}
+    if save_worst is not None and ("float32" not in precisions or len(precisions) < 2):
+        held = ", ".join(artifact.file.path for artifact in plan.artifacts)
+        raise UsageError(f"--save-worst compares a float32 artifact with quantised ones; evaluated are only: {held}.")
+    for file, reason in plan.skipped:
+        screen.warn(f"{file} was left out: {reason}")
+    if plan.empty:
+        screen.warn(f"{len(plan.empty)} class folder(s) without a picture: {_some(plan.empty)}")
+
+
+def _warn_of_unreadable(unreadable: Mapping[str, str], images: int) -> None:
+    if unreadable:
+        total = len(unreadable) + images
+        screen.warn(
+            f"{len(unreadable)} of {total} pictures cannot be read and count nowhere: {_some(list(unreadable))}; "
+            f"the first: {next(iter(unreadable.values()))}"
+        )
+
+
+def _some(names: list[str] | tuple[str, ...]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more (--json names all)" if more > 0 else "")
+
+
+@contextmanager
+def _kept(resume: Path | None, progress: Progress, total: int) -> Iterator[None]:
+    """Whatever ends the work early: say what was kept, and how to go on."""
+    try:
+        yield
+    except (Mvit2Error, Interrupted):
+        done = f"{len(progress.rows)} of {total} pictures were done"
+        if progress.rows and resume is None:
+            screen.warn(f"{done} and nothing of it is kept; with --resume FILE an evaluation can go on later.")
+        elif progress.rows:
+            screen.warn(f"{done} and are kept in {resume}; the same command goes on there.")
+        raise

@@ -1,0 +1,1 @@
+"""torch -> model files. Stands on the ground (mvit2/) alone."""

@@ -1,0 +1,62 @@
+"""Simplified ONNX -> .ort, which ONNX Runtime's mobile builds read, by its own converter in a process of its own.
+
+The optimisations that it would make at every start are in the file already ("fixed" style), so a build without an
+optimiser can run it; none of them is for one kind of CPU only.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mvit2.bundle.manifest import GraphFacts
+from mvit2.errors import ConversionError
+
+from .onnx_facts import onnx_facts
+
+__all__ = ["OPERATORS", "to_ort"]
+
+OPERATORS = "required_operators_and_types.config"  # for build.py --include_ops_by_config of a custom ONNX Runtime
+_TIMEOUT_SECONDS = 600
+_LEVEL = "ORT_CONVERT_ONNX_MODELS_TO_ORT_OPTIMIZATION_LEVEL"  # a user's variable that would change file names
+
+
+def to_ort(models: Iterable[Path], folder: Path) -> Mapping[str, GraphFacts]:
+    """Write each of ``models`` into ``folder`` as .ort, and one list of the operators that all of them need.
+
+    Returns name of the .ort file -> its graph as optimised. Raises ConversionError.
+    """
+    with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
+        source, target = Path(scratch) / "onnx", Path(scratch) / "ort"
+        source.mkdir()
+        for model in models:
+            (source / model.name).write_bytes(model.read_bytes())
+        _convert(source, target)
+        (folder / OPERATORS).write_bytes((target / OPERATORS).read_bytes())
+        graphs = {}
+        for made in sorted(target.glob("*.ort")):
+            (folder / made.name).write_bytes(made.read_bytes())
+            graphs[made.name] = onnx_facts(made.with_suffix(".optimized.onnx"), optimise=False)
+    return graphs
+
+
+def _convert(source: Path, target: Path) -> None:
+    command = [sys.executable, "-m", "mvit2.export.convert.ort_worker", str(source), str(target)]
+    environment = {name: value for name, value in os.environ.items() if name != _LEVEL}
+    try:
+        done = subprocess.run(
+            command,
+            env={**environment, "PYTHONHASHSEED": "0"},
+            capture_output=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ConversionError(f"ONNX -> ORT did not finish in {_TIMEOUT_SECONDS} s") from None
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
+        raise ConversionError(f"ONNX -> ORT failed: the converter exited {done.returncode}: {lines[-1][:200]}")

@@ -1,0 +1,26 @@
+"""What keeps a bundle from being written: a stage that differs from torch, or a graph that phones refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mvit2.bundle.manifest import Artifact
+from mvit2.difference import Difference
+from mvit2.errors import CheckFailed
+
+__all__ = ["gate"]
+
+
+def gate(differences: Sequence[Difference], artifacts: Iterable[Artifact]) -> None:
+    """Raises CheckFailed, which carries the table of differences where one of them is too large."""
+    failed = [d.stage for d in differences if not d.passed]
+    if failed:
+        raise CheckFailed(f"parity failed at: {', '.join(failed)}. No bundle was written.", tuple(differences))
+    for artifact in artifacts:
+        graph, file = artifact.graph, artifact.file.path
+        beyond = ", ".join(graph.flex_or_custom) or "none"
+        if artifact.engine == "litert" and (graph.flex_or_custom or graph.max_rank > 4):
+            raise CheckFailed(
+                f"{file} holds tensors of rank {graph.max_rank} (accepted: up to 4) and the operators {beyond} "
+                "beyond TFLite's own (accepted: none). No bundle was written."
+            )

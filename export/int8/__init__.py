@@ -1,0 +1,1 @@
+"""The conductor's part of quantisation: calibrate, write, run, compare with float."""

@@ -1,0 +1,63 @@
+"""What int8 starts from: the pictures to calibrate on, and the simulated network with its ranges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mvit2.errors import ConversionError
+from mvit2.export.request import ExportRequest
+from mvit2.quantize.calibration import CalibrationSet, bundled_crops, calibration_images
+
+if TYPE_CHECKING:
+    from mvit2.checkpoint.load import Checkpoint
+    from mvit2.quantize.learn.search import Found
+    from mvit2.quantize.learn.simulate import Simulation
+
+__all__ = ["calibrate", "plain_simulation", "simulate"]
+
+_ACTIVATIONS = ("silu", "swish")
+
+
+def calibrate(request: ExportRequest, spec: Any, listener: Any) -> CalibrationSet:
+    """The pictures that ``request`` names. Raises UsageError."""
+    if request.calibration is None:
+        listener.warn(
+            "int8 is calibrated on crops of the few bundled photographs, which are not what your app will see: "
+            "its accuracy is not representative; give --calibration FOLDER with 200 or more of your pictures."
+        )
+        return bundled_crops(spec, request.seed)
+    return calibration_images(
+        request.calibration,
+        spec,
+        samples=request.calibration_samples,
+        seed=request.seed,
+        force=request.force,
+        warn=listener.warn,
+    )
+
+
+def simulate(
+    request: ExportRequest, checkpoint: Checkpoint, pictures: CalibrationSet, listener: Any
+) -> tuple[Simulation, Found]:
+    """The network with the best int8 ranges that the pictures give. Raises ConversionError."""
+    from mvit2.quantize.learn.search import find_ranges, learning_steps
+
+    simulation, steps = plain_simulation(request, checkpoint), request.learning_steps
+    if steps is None:
+        height, width = checkpoint.preprocess.image_size
+        steps = learning_steps(height * width * checkpoint.config.stem_channels)
+    return simulation, find_ranges(simulation, pictures, steps=steps, step=listener.step)
+
+
+def plain_simulation(request: ExportRequest, checkpoint: Checkpoint) -> Simulation:
+    """The network without ranges yet. Raises ConversionError: its activation is none that int8 knows."""
+    from mvit2.export.convert.fold import export_form
+    from mvit2.quantize.learn.simulate import Simulation
+
+    if checkpoint.config.hidden_act not in _ACTIVATIONS:
+        raise ConversionError(
+            f"int8 knows networks with {' or '.join(_ACTIVATIONS)}, this one has {checkpoint.config.hidden_act}: "
+            "add --quantize none or float16."
+        )
+    form = export_form(checkpoint.model, single_image=False, image_size=checkpoint.preprocess.image_size)
+    return Simulation(form, checkpoint.preprocess, as_image=request.io == "image")

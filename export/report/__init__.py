@@ -1,0 +1,1 @@
+"""report.html and the model card of a bundle."""

@@ -1,0 +1,53 @@
+"""The report as one HTML file; it and the model card are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from mvit2.errors import BundleError, OutputError
+from mvit2.export.templating import environment
+
+from .content import FILTERS, TEMPLATES, content
+from .gather import Report
+from .model_card import CARD, is_foreign, model_card
+
+__all__ = ["PAGE", "page", "write_report"]
+
+PAGE = "report.html"
+
+
+def write_report(bundle: Path, report: Report) -> tuple[Path, ...]:
+    """Write report.html, and README.md unless somebody else's is there; returns what was written.
+
+    Raises OutputError, MissingEngineError, BundleError (the manifest holds numbers that nothing has).
+    """
+    try:
+        texts = {PAGE: page(report), CARD: model_card(report)}
+    except OverflowError:
+        raise BundleError(f"{bundle}: the manifest holds numbers that no model has. Export the bundle again.") from None
+    written = []
+    for name, text in texts.items():
+        if name == CARD and is_foreign(bundle / name):
+            continue
+        _write_whole(bundle / name, text)
+        written.append(bundle / name)
+    return tuple(written)
+
+
+def page(report: Report) -> str:
+    """Raises MissingEngineError."""
+    template = environment(TEMPLATES, FILTERS, autoescape=True).get_template(f"report_{report.task.name}.html.jinja")
+    return template.render(content(report))
+
+
+def _write_whole(file: Path, text: str) -> None:
+    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        part.write_bytes(text.encode("utf-8", "replace"))  # a file's name may hold what is no text
+        os.replace(part, file)
+    except OSError as error:
+        raise OutputError(f"{file} cannot be written ({error.strerror}); it is as it was before.") from None
+    finally:
+        part.unlink(missing_ok=True)

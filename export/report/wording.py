@@ -1,0 +1,184 @@
+"""What the report and the model card say in words, from the manifest alone."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from mvit2.bundle.manifest import Artifact, GraphFacts, Manifest
+from mvit2.difference import Measure
+from mvit2.runtime.tasks.outputs import output_of
+from mvit2.tasks import SEGMENT
+from mvit2.units import human_bytes
+
+from .task import Highlight
+
+if TYPE_CHECKING:
+    from .gather import Report
+
+__all__ = [
+    "ERRORS",
+    "answer",
+    "by_float32",
+    "delegation",
+    "export_again",
+    "highlights",
+    "hub_id",
+    "number",
+    "postprocessing",
+    "preprocessing",
+]
+
+_ANSWERS: Mapping[Measure, str] = MappingProxyType(
+    {"probabilities": "softmax probabilities", "logits": "logits", "masks": "the class of every pixel"}
+)
+ERRORS: Mapping[Measure, str] = MappingProxyType(  # max_relative, in words
+    {
+        "probabilities": "largest error of a log-probability",
+        "logits": "largest error of a logit, of their range",
+        "masks": "largest share of pixels of another class",
+    }
+)
+_COMMIT = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@[\w./-]+")
+
+
+def number(value: int) -> str:
+    """1_115_573 -> "1.1 M"."""
+    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= limit:
+            return f"{value / limit:.1f}{unit}"
+    return str(value)
+
+
+def preprocessing(manifest: Manifest) -> tuple[str, ...]:
+    """What an app has to do, step by step."""
+    spec = manifest.preprocess
+    height, width = spec.image_size
+    steps = ["Decode the picture, apply its EXIF orientation, convert it to RGB."]
+    if spec.resize_shortest is not None:
+        steps.append(
+            f"Resize it so that the shorter edge has {spec.resize_shortest} px ({spec.resample}, antialiased)."
+        )
+    if spec.resize_exact is not None:
+        steps.append(f"Resize it to {spec.resize_exact[1]} x {spec.resize_exact[0]} px ({spec.resample}, antialiased).")
+    if spec.resize_exact != spec.image_size:
+        steps.append(f"Cut out the centre, {width} x {height} px.")
+    scale = "1/255" if abs(spec.scale * 255 - 1) < 1e-9 else f"{spec.scale:g}"
+    if manifest.io == "image":
+        inside = f"The channel order of the weights ({spec.channel_order}) and the scale {scale} are inside the model."
+        return (*steps, f"Hand over the bytes as they are: uint8, RGB, 0 to 255. {inside}")
+    return (*steps, f"Order the channels as {spec.channel_order}, multiply by {scale}: float32, channels first.")
+
+
+def answer(manifest: Manifest) -> str:
+    """What the numbers are that come out."""
+    return "logits" if manifest.io == "tensor" else _ANSWERS[output_of(manifest).name]
+
+
+def postprocessing(manifest: Manifest) -> tuple[str, ...]:
+    """What an app has to do with a map of classes, step by step; nothing for a classifier."""
+    name, spec = output_of(manifest).name, manifest.preprocess
+    if name == "probabilities":
+        return ()
+    height, width = spec.image_size
+    lies = f"over the {width} x {height} px that went in"
+    steps = {
+        "logits": (
+            f"The map lies {lies}. Bring it to the picture bilinearly, by the middles of pixels, without antialiasing.",
+            "The class of a pixel is its largest logit; of equal ones the first.",
+        ),
+        "masks": (f"The mask lies {lies}: a pixel of the picture has the class of the one in which its middle lies.",),
+    }[name]
+    cut = spec.resize_exact != spec.image_size
+    return (*steps, *(("Undo resize and crop: what the crop cut off was not seen and has no class.",) if cut else ()))
+
+
+def delegation(graph: GraphFacts) -> str:
+    """What XNNPACK runs of a TFLite model; "-" for others."""
+    if graph.xnnpack_partitions is None or graph.not_delegated is None:
+        return "-"
+    total = sum(graph.operators.values())
+    parts = graph.xnnpack_partitions
+    return f"{total - len(graph.not_delegated)} of {total} in {parts} partition{'' if parts == 1 else 's'}"
+
+
+def by_float32(manifest: Manifest, artifact: Artifact) -> float | None:
+    """The size of ``artifact`` by that of the float32 one of the same engine; None without one."""
+    sizes = (a.file.bytes for a in manifest.artifacts if (a.engine, a.precision) == (artifact.engine, "float32"))
+    size = next(sizes, 0)
+    return artifact.file.bytes / size if size > 0 else None
+
+
+def hub_id(manifest: Manifest) -> str | None:
+    """owner/name of the weights, where they came from a hub."""
+    found = _COMMIT.fullmatch(manifest.weights.origin)
+    return found[1] if found else None
+
+
+def export_again(manifest: Manifest) -> tuple[str, ...]:
+    """The command that makes this bundle, in parts; names in capitals for what the manifest does not hold."""
+    known = {"bundled": "demo", "seeded initialisation, never trained": "untrained"}
+    origin = manifest.weights.origin
+    weights = origin if hub_id(manifest) else known.get(origin, "CHECKPOINT")
+    formats = list(dict.fromkeys(a.file.path.rpartition(".")[2] for a in manifest.artifacts))
+    parts = [f"mvit2-export --variant {shlex.quote(manifest.variant)} --weights {weights}"]
+    if {"onnx", "tflite"} <= set(formats):
+        formats = ["all", *(["ort"] if "ort" in formats else [])]
+    parts.append(" ".join(f"--format {format}" for format in formats))
+    if re.search(r"-\d+(x\d+)?px", manifest.name):
+        parts.append("--image-size {}x{}".format(*manifest.preprocess.image_size))
+    parts += ["--task segment"] if manifest.task == SEGMENT.manifest else []
+    parts += ["--output-kind mask"] if manifest.output_kind == "mask" else []
+    parts += ["--io tensor"] if manifest.io == "tensor" else []
+    parts += ["--dynamic-batch"] if manifest.artifacts[0].input.shape[:1] == (None,) else []
+    schemes = dict.fromkeys(a.precision for a in manifest.artifacts if a.precision != "float32")
+    parts.append(" ".join(f"--quantize {scheme}" for scheme in schemes or ("none",)))
+    return (*parts, *_calibration(manifest))
+
+
+def _calibration(manifest: Manifest) -> list[str]:
+    found, parts = manifest.calibration, []
+    if found is not None and found.source == "folder":
+        parts += ["--calibration PICTURES", f"--calibration-samples {len(found.sha256)}"]
+    if found is not None:
+        parts.append(f"--seed {found.seed}")
+    judged = [a.quantisation for a in manifest.artifacts if a.quantisation is not None]
+    parts += ["--min-agreement SHARE"] if any(q.float_blocks for q in judged) else []
+    return parts + (["--eval LABELLED"] if any(q.fidelity.source == "evaluation pictures" for q in judged) else [])
+
+
+def highlights(report: Report) -> list[Highlight]:
+    """The figures that one looks for first, of what is known: parity, then the smallest int8 artifact."""
+    manifest = report.manifest
+    differences = [a.parity for a in manifest.artifacts if a.parity is not None and a.precision == "float32"]
+    found = []
+    if differences:
+        worst = max(differences, key=lambda d: d.max_relative)
+        note = f"{ERRORS[worst.measure]}, float32; accepted {worst.tolerance:.0e}"
+        found.append(Highlight(f"{worst.max_relative:.1e}", "off torch by", note))
+    chosen = min((a for a in manifest.artifacts if a.quantisation), key=lambda a: a.file.bytes, default=None)
+    shown = chosen or manifest.artifacts[0]
+    ratio = by_float32(manifest, shown)
+    note = "" if ratio is None or shown.precision == "float32" else f"{ratio:.2f} of float32"
+    found.append(Highlight(human_bytes(shown.file.bytes), shown.file.path, note))
+    if chosen is not None and chosen.quantisation is not None:
+        fidelity = chosen.quantisation.fidelity
+        note = f"{report.task.same} on {fidelity.images} pictures"
+        found.append(Highlight(f"{fidelity.agreement:.1%}", "agrees with float32", note))
+    return found + _measured(report, shown.file.path)
+
+
+def _measured(report: Report, artifact: str) -> list[Highlight]:
+    rows = report.accuracy.rows if report.accuracy else ()
+    found = [row.highlight for row in rows if row.artifact == artifact]
+    trials = report.timing.trials if report.timing else ()
+    measured = next((m for trial in trials for m in trial.results if m.model == artifact), None)
+    if measured is not None:
+        note = f"{measured.threads} thread{'' if measured.threads == 1 else 's'}, this machine"
+        if measured.ratio is not None and measured.reference != artifact:
+            note = f"{measured.ratio:.2f} of float32; {note}"
+        found.append(Highlight(f"{measured.inference.median:.2f} ms", "one inference", note))
+    return found

@@ -1,0 +1,73 @@
+"""What a request exports: its checkpoint, held against the rest of the request, and what the models put out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mvit2.bundle.manifest import MAX_MASK_CLASSES
+from mvit2.errors import ConversionError, UsageError
+from mvit2.runtime.tasks.outputs import OUTPUTS, Output
+from mvit2.tasks import CLASSIFY, SEGMENT
+
+from .request import ExportRequest
+
+if TYPE_CHECKING:
+    from mvit2.checkpoint.load import Checkpoint
+
+__all__ = ["bundle_name", "load", "output_of"]
+
+
+def load(request: ExportRequest) -> Checkpoint:
+    """The checkpoint with the image size that ``request`` asks for.
+
+    Raises as mvit2.checkpoint.load.load_checkpoint does, and UsageError for options that are not for its task.
+    """
+    from mvit2.checkpoint.load import load_checkpoint
+
+    checkpoint = load_checkpoint(request.weights, request.variant, request.labels, request.task)
+    if checkpoint.config.num_channels != 3:
+        channels = checkpoint.config.num_channels
+        raise ConversionError(f"{checkpoint.origin} takes {channels} channels; a bundle takes RGB pictures.")
+    spec = checkpoint.preprocess
+    if request.image_size is not None:
+        spec = spec.with_image_size(*request.image_size)
+    for edge in spec.image_size:
+        request.check_edge(edge)
+    if checkpoint.task is SEGMENT:
+        checkpoint.config.map_size(spec.image_size)
+    _check_options(request, checkpoint)
+    return replace(checkpoint, preprocess=spec)
+
+
+def _check_options(request: ExportRequest, checkpoint: Checkpoint) -> None:
+    """Those that only some tasks have."""
+    classes, held = checkpoint.config.num_labels, f"{checkpoint.origin} holds {checkpoint.task.network}"
+    masks = request.output_kind == "mask"
+    if checkpoint.task is CLASSIFY and masks:
+        raise UsageError(f"--output-kind mask is for segmentation networks, {held}: leave it out.")
+    if checkpoint.task is not SEGMENT:
+        return
+    if masks and classes > MAX_MASK_CLASSES:
+        accepted = f"accepted: at most {MAX_MASK_CLASSES}, as many as a byte has values"
+        raise UsageError(f"--output-kind mask with {classes} classes, {accepted}: add --output-kind scores.")
+    if "full-int8" in (request.quantize or ()):
+        raise UsageError(f"--quantize full-int8 is for classifiers, {held}: choose int8.")
+
+
+def output_of(request: ExportRequest, checkpoint: Checkpoint) -> Output:
+    """What the models of this export put out."""
+    return OUTPUTS[checkpoint.task.manifest, request.output_kind]
+
+
+def bundle_name(request: ExportRequest, checkpoint: Checkpoint) -> str:
+    """The identity of the weights and whatever changes the models' interface, so that no build takes the wrong one."""
+    height, width = checkpoint.preprocess.image_size
+    size = f"-{height}px" if height == width else f"-{height}x{width}px"
+    suffix = checkpoint.task.suffix
+    parts = [f"mobilevitv2-{checkpoint.variant}-{checkpoint.name.removesuffix(suffix)}{suffix}"]
+    parts += [size] if request.image_size not in (None, checkpoint.config.image_size) else []
+    parts += ["-mask"] if request.output_kind == "mask" else []
+    parts += ["-tensor"] if request.io == "tensor" else []
+    parts += ["-dynamic"] if request.dynamic_batch else []
+    return "".join(parts)

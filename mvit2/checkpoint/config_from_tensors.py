@@ -1,0 +1,85 @@
+"""A checkpoint without a config.json: its configuration from the shapes of its tensors and from its file's name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mvit2.errors import CheckpointError
+from mvit2.network.mobilevitv2_config import ModelConfig
+from mvit2.tasks import SEGMENT, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["bare_config"]
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What the tensors of a segmentation network do not tell, as Apple published it for a data set."""
+
+    name: str
+    output_stride: int
+    atrous_rates: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        return f"output stride {self.output_stride} and atrous rates {list(self.atrous_rates)}"
+
+
+# Told by the number of classes; ml-cvnets config/segmentation/{pascal_voc,ade20k}/deeplabv3_mobilevitv2.yaml.
+_RECIPES = {21: _Recipe("PASCAL VOC", 16, (6, 12, 18)), 150: _Recipe("ADE20K", 8, (12, 24, 36))}
+_SEGMENTATION_SIZE = 512  # of both
+
+
+def bare_config(tensors: dict[str, Tensor], task: Task, name: str, where: str) -> tuple[ModelConfig, tuple[str, ...]]:
+    """The configuration, and notes on what had to be assumed for it.
+
+    Args:
+        tensors: in Hugging Face naming.
+        name: of the checkpoint; a resolution in it is believed.
+        where: the file, for messages.
+
+    Raises:
+        CheckpointError: no head for this task, shapes that are none of it, or a recipe that nobody published.
+    """
+    stem, head = tensors["mobilevitv2.conv_stem.convolution.weight"], tensors.get(f"{task.last_layer}.bias")
+    if head is None:
+        raise CheckpointError(f"{where}: no {task.last_layer} among its tensors, so this is not {task.network}.")
+    if stem.ndim != 4 or head.ndim != 1 or not stem.numel() or not head.numel():
+        shapes = f"a stem of {tuple(stem.shape)} and a head of {tuple(head.shape)}"
+        raise CheckpointError(f"{where}: {shapes} are not those of {task.network}.")
+    labels = tuple(f"LABEL_{i}" for i in range(len(head)))
+    config = ModelConfig(width_multiplier=stem.shape[0] / 32, num_channels=stem.shape[1], labels=labels)
+    notes: tuple[str, ...] = ()
+    if task is SEGMENT:
+        config, notes = _with_head(config, tensors, where)
+    size = _size_from_name(name)
+    return replace(config, image_size=(size, size)) if size else config, notes
+
+
+def _with_head(config: ModelConfig, tensors: dict[str, Tensor], where: str) -> tuple[ModelConfig, tuple[str, ...]]:
+    recipe, project = _RECIPES.get(config.num_labels), tensors.get("segmentation_head.aspp.project.convolution.weight")
+    if project is None or project.ndim != 4:
+        raise CheckpointError(f"{where}: a segmentation head without DeepLabV3's aspp.project; no other head is known.")
+    if recipe is None:
+        known = " or ".join(f"{classes} ({row.name})" for classes, row in _RECIPES.items())
+        raise CheckpointError(
+            f"{where}: its tensors do not tell the output stride and the atrous rates, and no published network has "
+            f"{config.num_labels} classes, only {known}; write both into a config.json beside it and give that FOLDER."
+        )
+    config = replace(
+        config,
+        image_size=(_SEGMENTATION_SIZE, _SEGMENTATION_SIZE),
+        output_stride=recipe.output_stride,
+        atrous_rates=recipe.atrous_rates,
+        aspp_out_channels=project.shape[0],
+    )
+    return config, (f"{where} has no config.json: {recipe} are taken from Apple's recipe for {recipe.name}.",)
+
+
+def _size_from_name(name: str) -> int | None:
+    """timm and Apple write the resolution into the file's name: mobilevitv2_150_384_in22ft1k, mobilevitv2-1.0-384."""
+    found = re.search(r"(?<!\d)(384|512)(?!\d)", name)
+    return int(found[0]) if found else None

@@ -1,0 +1,100 @@
+"""Tensors of a checkpoint: read safely, put into a network, identified by their values."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mvit2.errors import CheckpointError
+
+__all__ = ["StateDict", "fingerprint", "load_weights", "read_tensors"]
+
+StateDict = dict[str, Tensor]
+_WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which training scripts keep the weights
+
+
+def read_tensors(path: Path) -> StateDict:
+    """The tensors of a ``.safetensors`` file, or of a torch pickle read with ``weights_only=True``.
+
+    Raises CheckpointError for anything else, including a pickle that contains code.
+    """
+    if path.suffix.lower() == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on the pickle; what matters is an error below
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{path}: refused, it is not a plain torch checkpoint or it contains code that loading would run; "
+            "ask its author for a .safetensors file."
+        ) from None
+    except Exception as error:  # on a damaged file torch raises nearly anything: IndexError, struct.error, ...
+        reason = _first_line(error)
+        raise CheckpointError(f"{path}: not a readable torch checkpoint ({reason}); fetch it again.") from None
+    for _ in _WRAPPERS:  # at most one inside the other, and never for ever
+        inner = next((w for w in _WRAPPERS if isinstance(content, dict) and isinstance(content.get(w), dict)), None)
+        content = content[inner] if inner else content
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise CheckpointError(f"{path}: expected a dictionary of tensors, found {type(content).__name__}.")
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        reason = f"{_first_line(error)}; {path.stat().st_size if path.exists() else 0} bytes"
+        raise CheckpointError(f"{path}: not a complete safetensors file ({reason}); fetch it again.") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Put ``tensors`` (Hugging Face names, any float type) into ``model`` as float32.
+
+    Raises CheckpointError that names missing, unexpected and misshapen tensors, and any that holds NaN or Inf.
+    """
+    wanted = model.state_dict()
+    counter = ".num_batches_tracked"  # training bookkeeping; absent from some exports
+    missing = [name for name in wanted if name not in tensors and not name.endswith(counter)]
+    unexpected = [name for name in tensors if name not in wanted]
+    misshapen = [
+        f"{n} is {_shape(tensors[n])}, expected {_shape(t)}"
+        for n, t in wanted.items()
+        if n in tensors and tensors[n].shape != t.shape
+    ]
+    broken = [n for n, t in wanted.items() if n in tensors and not torch.isfinite(tensors[n].to(t.dtype)).all()]
+    problems = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen, "with NaN or Inf": broken}
+    found = [f"{len(names)} {kind} ({_some(names)})" for kind, names in problems.items() if names]
+    if found:
+        raise CheckpointError(f"{source}: the tensors do not fit this network: {'; '.join(found)}.")
+    model.load_state_dict({n: tensors[n].to(t.dtype) if n in tensors else t for n, t in wanted.items()})
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a scalar"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names, shapes and float32 values: the same weights in another container have the same one."""
+    digest = hashlib.sha256()
+    for name in sorted(n for n in tensors if not n.endswith(".num_batches_tracked")):
+        digest.update(f"{name} {tuple(tensors[name].shape)}\n".encode())
+        digest.update(tensors[name].detach().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Picture -> pixels; labelled folders and masks."""

@@ -1,0 +1,172 @@
+"""Folders of pictures: with labels (to measure accuracy) and without (to calibrate). Those of masks: masks.py."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mvit2.errors import ImageError, UsageError, did_you_mean
+
+__all__ = [
+    "PLAIN",
+    "SUFFIXES",
+    "Reading",
+    "empty_classes",
+    "find_images",
+    "labelled_images",
+    "listed",
+]
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_ID = re.compile(r"n\d{8}")  # WordNet's nouns, after which ImageNet's folders are called
+_SPLIT = re.compile(r"[\w-][\w.-]*")
+_SYNSETS = "a line such as 'n01440764 tench, Tinca tinca' for each class."
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How labels are to be read, as far as a folder does not say it itself.
+
+    Attributes:
+        synsets: of classes: a file that says what synset ids mean (labelled_images).
+        split: of masks: which list of a PASCAL VOC folder, such as "val" (mvit2.image.masks.labelled_masks).
+        ignore: of masks: indices whose pixels do not count, beside 255.
+    """
+
+    synsets: Path | None = None
+    split: str | None = None
+    ignore: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        wrong = next((index for index in self.ignore if not 0 <= index <= 255), None)
+        if wrong is not None:
+            raise UsageError(f"--ignore names the index {wrong}, accepted: 0 to 255, the values that a mask can have.")
+        if self.split is not None and not _SPLIT.fullmatch(self.split):
+            raise UsageError(f"--split is {self.split!r}, accepted: the plain name of a list, such as val.")
+
+
+PLAIN: Final = Reading()
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Every picture below ``folder`` by its suffix, in the order of their paths. Raises UsageError without any."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; name one with pictures ({', '.join(SUFFIXES)}).")
+    files = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = sorted(p for p in files if not p.name.startswith("."))  # ._cat.jpg is what macOS leaves beside cat.jpg
+    if not found:
+        raise UsageError(f"{folder} holds no pictures; accepted: {', '.join(SUFFIXES)}, in subfolders, too.")
+    return found
+
+
+def labelled_images(source: Path, labels: Sequence[str], synsets: Path | None = None) -> list[tuple[Path, int]]:
+    """Pictures with the index of their class.
+
+    Args:
+        source: a folder with one folder per class, or a CSV file with the columns path (relative to it) and label.
+            A class is called by its label (case and ``_`` for a space do not matter) or its index; where two
+            classes have the same label (ImageNet's "crane"), only by its index.
+        labels: the class names of the network.
+        synsets: a file such as ImageNet's LOC_synset_mapping.txt, with a line ``n01440764 tench, Tinca tinca`` for
+            each class; then a class is called by its id, too. A name may be an index. A file that names the
+            network's classes in their order tells classes with the same label apart.
+
+    Raises:
+        UsageError: nothing there, or a class that the network does not know, or two that are called alike.
+        ImageError: the CSV file names a picture that does not exist.
+    """
+    classes: dict[str, list[int]] = {}
+    for i, label in enumerate(labels):
+        classes.setdefault(_key(label), []).append(i)
+    classes = {str(i): [i] for i in range(len(labels))} | classes
+    ids = {} if synsets is None else _read_synsets(synsets)
+    classes = _indices_of_ids(ids, labels, classes) | classes
+
+    def number(name: str) -> int:
+        found = classes.get(_key(name), [])
+        if not found:
+            near = _about_id(name, ids, synsets) or did_you_mean(_key(name), classes)
+            raise UsageError(f"{source}: {name!r} is none of the network's {len(labels)} classes.{near}")
+        if len(found) > 1:
+            raise UsageError(f"{source}: {name!r} is the label of the classes {found}; accepted: the index of one.")
+        return found[0]
+
+    if source.is_dir():
+        pictures = find_images(source)
+        loose = [p for p in pictures if p.parent == source]
+        if loose:
+            raise UsageError(f"{loose[0]} lies in no class folder; accepted: {source}/CLASS/PICTURE, or a CSV file.")
+        return [(p, number(p.relative_to(source).parts[0])) for p in pictures]
+    return [(path, number(label)) for path, label in listed(source, "label")]
+
+
+def empty_classes(source: Path, pictures: Iterable[Path]) -> list[str]:
+    """The class folders of ``source`` in which none of the ``pictures`` lies; of a CSV file none."""
+    if not source.is_dir():
+        return []
+    used = {p.relative_to(source).parts[0] for p in pictures}
+    return sorted(p.name for p in source.iterdir() if p.is_dir() and p.name not in used and p.name[0] != ".")
+
+
+def _read_synsets(file: Path) -> dict[str, list[str]]:
+    """id -> what it is called: all its names as one, then each. Raises UsageError."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read as text ({error}); accepted: {_SYNSETS}") from None
+    ids: dict[str, list[str]] = {}
+    for number, line in enumerate(lines, 1):
+        words = line.split(maxsplit=1)
+        if not words:
+            continue
+        if len(words) < 2 or _key(words[0]) in ids:
+            wrong = "has no name" if len(words) < 2 else "is there twice"
+            raise UsageError(f"{file}: line {number}, {line[:60]!r}, {wrong}; accepted: {_SYNSETS}")
+        ids[_key(words[0])] = [_key(name) for name in (words[1], *words[1].split(","))]
+    if not ids:
+        raise UsageError(f"{file} is empty; accepted: {_SYNSETS}")
+    return ids
+
+
+def _indices_of_ids(
+    ids: Mapping[str, Sequence[str]], labels: Sequence[str], classes: Mapping[str, list[int]]
+) -> dict[str, list[int]]:
+    """The classes behind each id; none of an id that the network does not know."""
+    if len(ids) == len(labels) and all(_key(x) in (i, *ids[i]) for x, i in zip(labels, ids, strict=True)):
+        return {synset: [i] for i, synset in enumerate(ids)}
+    return {synset: next((classes[n] for n in names if n in classes), []) for synset, names in ids.items()}
+
+
+def _about_id(name: str, ids: Mapping[str, Sequence[str]], synsets: Path | None) -> str:
+    """What to do about an id that means nothing to the network."""
+    if _key(name) in ids:
+        return f" {synsets} calls it {ids[_key(name)][0]!r}: give it the label or the index of the network's class."
+    if not _ID.fullmatch(name):
+        return ""
+    return f" Name it in {synsets}." if synsets else " Say what ids mean: --synsets FILE."
+
+
+def listed(file: Path, column: str) -> list[tuple[Path, str]]:
+    """The pictures that a CSV file names in the column path, and what ``column`` says. Raises as labelled_images."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(
+            f"{file} cannot be read as CSV ({error}); accepted: a folder of labelled pictures, or CSV."
+        ) from None
+    if not rows or not {"path", column} <= rows[0].keys():
+        raise UsageError(f"{file} needs a first line with the columns path and {column}, and at least one more line.")
+    found = [(file.parent / (row["path"] or ""), row[column] or "") for row in rows]
+    for path, _ in found:
+        if not path.is_file():
+            raise ImageError(f"{file} names {path}, which is no file; accepted: paths relative to {file.parent}.")
+    return found
+
+
+def _key(label: str) -> str:
+    return label.strip().replace("_", " ").lower()

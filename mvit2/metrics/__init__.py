@@ -1,0 +1,1 @@
+"""How answers are counted and compared."""

@@ -1,0 +1,59 @@
+"""Weights for a network that nobody trained yet."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .mobilevitv2 import Network, Pointwise
+
+__all__ = ["initialise"]
+
+
+@torch.no_grad()
+def initialise(model: Network, seed: int) -> None:
+    """Seeded weights for a fresh network: it trains from them, and its logits differ between images and classes.
+
+    (Hugging Face's own initialisation gives logits of exactly 0.) Kaiming fan-out for convolutions, Xavier for the
+    transformer's 1x1 layers with those that write to the residual stream scaled by 0.1. The statistics of every
+    BatchNorm are those of smooth random pictures, as after training. The last layer has the standard deviation
+    ``initializer_range``, scaled by the spread of the features that reach it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and module.bias is None:
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)
+        elif isinstance(module, nn.Conv2d) and module.bias is not None:  # Pointwise
+            gain = 0.1 if name.endswith(("out_proj.convolution", "conv2.convolution")) else 1.0
+            nn.init.xavier_uniform_(module.weight, gain=gain, generator=generator)
+            nn.init.zeros_(module.bias)
+    last = [module for module in model.modules() if isinstance(module, nn.Linear | Pointwise)][-1]  # that of the head
+    features = _settle_batch_norms(model, last, generator)
+    centre, spread = features.mean(0), features.std().clamp_min(1e-3)
+    layer = last.convolution if isinstance(last, Pointwise) else last
+    nn.init.normal_(layer.weight, std=model.config.initializer_range, generator=generator).div_(spread)
+    assert layer.bias is not None
+    layer.bias.copy_(-layer.weight.flatten(1) @ centre)
+
+
+def _settle_batch_norms(model: Network, last: nn.Module, generator: torch.Generator) -> Tensor:
+    """Set every BatchNorm's statistics from one batch of smooth random pictures.
+
+    Returns what reaches the module ``last``, float32 (N, channels): N pictures, or all their pixels.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    coarse = torch.rand((16, model.config.num_channels, 5, 5), generator=generator)
+    pictures = F.interpolate(coarse, size=128, mode="bicubic").clamp(0, 1)
+    seen: list[Tensor] = []
+    hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(0, -2)))
+    was_training = model.training
+    model.eval()
+    for norm in norms:
+        norm.train().momentum = 1.0
+    model(pictures)
+    for norm in norms:
+        norm.momentum = 0.1
+    hook.remove()
+    model.train(was_training)
+    return seen[0]

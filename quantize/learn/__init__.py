@@ -1,0 +1,1 @@
+"""Ranges, gains and biases found on the torch network."""

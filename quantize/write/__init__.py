@@ -1,0 +1,1 @@
+"""A plan written into a model file."""

@@ -1,0 +1,1 @@
+"""Under which preprocessing a model is at its best."""

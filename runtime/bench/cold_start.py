@@ -1,0 +1,82 @@
+"""What can only be measured in a process that holds one model and nothing else: loading, first inference, memory."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mvit2.errors import BundleError
+from mvit2.runtime.engines.any_model import open_any, random_inputs
+from mvit2.runtime.engines.table import ENGINES
+
+__all__ = ["Alone", "measure_alone", "peak_bytes"]
+
+_TIMEOUT_SECONDS = 600
+_RUNS = 3  # the arena of the engine has its full size after the first
+
+
+@dataclass(frozen=True)
+class Alone:
+    """``load_ms``: opening the file, the engine being imported; ``peak_bytes``: of the whole process, or unknown."""
+
+    load_ms: float
+    first_ms: float
+    peak_bytes: int | None
+
+
+def measure_alone(model: Path, threads: int) -> Alone:
+    """Open and run a model in a fresh process. Raises BundleError when that process fails."""
+    command = [sys.executable, "-m", "mvit2.runtime.bench.cold_start", str(model), str(threads)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise BundleError(f"{model}: {_RUNS} runs took more than {_TIMEOUT_SECONDS} s; choose a smaller one.") from None
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
+        died = done.returncode < 0
+        end = f"was killed by {signal.Signals(-done.returncode).name}" if died else f"exited {done.returncode}"
+        raise BundleError(f"{model}: its process {end} ({lines[-1][:200]}); check or replace the file.")
+    return Alone(**json.loads(done.stdout))
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has held at once, in bytes; None where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
+    if sys.platform != "darwin":  # Linux's ru_maxrss may still be that of the parent
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _measure(model: Path, threads: int) -> Alone:
+    if ENGINES[model.suffix].engine == "onnxruntime":  # importing an engine is not loading a model
+        import onnxruntime  # noqa: F401
+    else:
+        import ai_edge_litert.interpreter  # noqa: F401
+    start = time.perf_counter()
+    opened = open_any(model, threads)
+    loaded = time.perf_counter()
+    inputs = random_inputs(opened)
+    before = time.perf_counter()
+    opened.run(inputs)
+    after = time.perf_counter()
+    for _ in range(_RUNS - 1):
+        opened.run(inputs)
+    return Alone((loaded - start) * 1e3, (after - before) * 1e3, peak_bytes())
+
+
+if __name__ == "__main__":
+    from mvit2.runtime.engines.onnx_runtime import no_telemetry
+
+    no_telemetry()
+    print(json.dumps(asdict(_measure(Path(sys.argv[1]), int(sys.argv[2])))))

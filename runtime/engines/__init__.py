@@ -1,0 +1,1 @@
+"""Model files opened on ONNX Runtime and LiteRT."""

@@ -1,0 +1,61 @@
+"""What every process of an evaluation must know: the bundle, its artifacts, and pictures with what is true of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvit2.bundle.manifest import Artifact, Manifest
+
+__all__ = ["File", "Job", "Picture", "Truth", "size_of"]
+
+
+def size_of(path: Path) -> int | None:
+    """In bytes; None where there is no file that may be read."""
+    return path.stat().st_size if os.access(path, os.R_OK) else None
+
+
+@dataclass(frozen=True)
+class File:
+    """Where it lies (absolute), and its ``size_of`` when the evaluation was planned."""
+
+    path: Path
+    size: int | None
+
+    @classmethod
+    def of(cls, path: Path) -> File:
+        return cls(path.absolute(), size_of(path))
+
+
+Truth = int | File
+"""The index of a picture's class, or the mask with those of its pixels."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of an evaluation; ``index`` is its place in the list."""
+
+    index: int
+    file: File
+    truth: Truth
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        return (self.file, self.truth) if isinstance(self.truth, File) else (self.file,)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done with each picture.
+
+    Attributes:
+        reference: the place of the float32 artifact that others are held against.
+        ignored: indices of masks whose pixels do not count.
+    """
+
+    bundle: Path
+    manifest: Manifest
+    artifacts: tuple[Artifact, ...]
+    reference: int | None
+    ignored: frozenset[int] = frozenset()

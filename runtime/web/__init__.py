@@ -1,0 +1,1 @@
+"""The page that runs a bundle in the browser, and its server."""

@@ -1,0 +1,74 @@
+"""The seven published widths (every field of a configuration: test_config.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import MobileViTV2Config, MobileViTV2ForImageClassification
+
+from mvit2.errors import UsageError
+from mvit2.network.mobilevitv2 import MobileViTV2Classifier
+from mvit2.network.mobilevitv2_config import VARIANTS, ModelConfig, find_variant, make_divisible
+
+ALL_NAMES = "0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0"
+
+
+# ---- the seven widths ----
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda variant: variant.name)
+def test_parameters_and_operations(variant: Any) -> None:
+    with torch.device("meta"):
+        ours = MobileViTV2Classifier(ModelConfig(width_multiplier=variant.width_multiplier)).eval()
+        fields = {"width_multiplier": variant.width_multiplier, "num_labels": 1000}
+        theirs = MobileViTV2ForImageClassification(MobileViTV2Config(**fields))
+        with FlopCounterMode(display=False) as counter:
+            ours(torch.empty(1, 3, 256, 256))
+    assert [sum(p.numel() for p in net.parameters()) for net in (ours, theirs)] == [variant.parameters] * 2
+    convolutions = counter.get_total_flops() / 2e9
+    assert 0.96 * variant.gmac < convolutions < variant.gmac  # the published figure counts the norms, too
+
+
+def test_the_published_table() -> None:
+    counts = [1_370_593, 2_866_009, 4_901_841, 7_478_089, 10_594_753, 14_251_833, 18_449_329]
+    assert [variant.parameters for variant in VARIANTS.values()] == counts
+    assert [variant.top1 for variant in VARIANTS.values()] == [70.18, 75.56, 78.09, 79.65, 80.38, 80.84, 81.17]
+    assert ", ".join(VARIANTS) == ALL_NAMES == ", ".join(variant.name for variant in VARIANTS.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("1", "1.0"), ("1.0", "1.0"), ("1.00", "1.0"), (".5", "0.5"), ("2", "2.0"), ("1.750", "1.75")],
+)
+def test_find_variant(name: str, expected: str) -> None:
+    assert find_variant(name) is VARIANTS[expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("1.1", f"unknown variant '1.1': did you mean 1.0 or 1.25? Choose one of {ALL_NAMES}."),
+        ("0.6", f"unknown variant '0.6': did you mean 0.5 or 0.75? Choose one of {ALL_NAMES}."),
+        ("0.1", f"unknown variant '0.1': did you mean 0.5? Choose one of {ALL_NAMES}."),
+        ("3", f"unknown variant '3': did you mean 2.0? Choose one of {ALL_NAMES}."),
+        ("xl", f"unknown variant 'xl'; choose one of {ALL_NAMES}."),
+        ("", f"unknown variant ''; choose one of {ALL_NAMES}."),
+        ("nan", f"unknown variant 'nan'; choose one of {ALL_NAMES}."),
+    ],
+)
+def test_unknown_variants(name: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        find_variant(name)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("divisor", [8, 16])
+def test_make_divisible(divisor: int) -> None:
+    from transformers.models.mobilevitv2.modeling_mobilevitv2 import make_divisible as theirs
+
+    for tenth in range(1, 3000):
+        ours = make_divisible(tenth / 10, divisor)
+        assert ours == theirs(tenth / 10, divisor) and ours % divisor == 0
