@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from mvit2.bundle.manifest import (
     LABELS,
@@ -16,22 +15,22 @@ from mvit2.bundle.manifest import (
     GraphFacts,
     Manifest,
     Precision,
-    WeightsIdentity,
     record,
     write_manifest,
 )
-from mvit2.difference import Difference
+from mvit2.bundle.measurements import Calibration
 from mvit2.errors import MissingEngineError
 from mvit2.export.convert.onnx_facts import onnx_facts
-from mvit2.export.convert.tflite_metadata import model_card, write_with_metadata
-from mvit2.export.int8.quantiser import Quantiser
+from mvit2.export.convert.tflite_metadata import ModelCard, model_card, write_with_metadata
+from mvit2.export.int8.quantiser import Quantised, Quantiser
 from mvit2.image.palette import class_colors
-from mvit2.image.preprocess_spec import PreprocessSpec
+from mvit2.runtime.engines.backend import Array, Backend
 from mvit2.runtime.engines.inspect_tflite import inspect_tflite
 from mvit2.runtime.engines.onnx_runtime import no_telemetry
 from mvit2.runtime.engines.table import open_model
 from mvit2.runtime.isolated import scores_apart
 from mvit2.runtime.tasks.bundle_model import scores_of
+from mvit2.runtime.tasks.outputs import Output
 from mvit2.runtime.verify.golden import write_golden
 from mvit2.tasks import SEGMENT
 from mvit2.tflite_file import read_tflite
@@ -43,10 +42,11 @@ from .listener import Listener, Silent
 from .parity_inputs import parity_inputs
 from .request import ExportRequest
 from .resolve import bundle_name, load, output_of
+from .stages import Converted, ExportForm, Reference
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from mvit2.checkpoint.load import Checkpoint
 
@@ -81,7 +81,9 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     target = request.output.expanduser().absolute() / name
     check_target(target, request.overwrite)
     with under_construction(target) as building, tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
-        manifest = _Build(request, checkpoint, (building, Path(scratch)), listener).run(name)
+        card = model_card(name, checkpoint, request.io, request.output_kind)
+        output = output_of(request, checkpoint)
+        manifest = _Build(request, checkpoint, card, output, building, Path(scratch), listener).run()
         if request.report:
             _report(building, name, listener)
     return ExportResult(target, manifest)
@@ -108,44 +110,57 @@ def _require_libraries() -> None:
             raise MissingEngineError(module, "export")
 
 
+@dataclass(frozen=True)
 class _Build:
-    """One run: the steps share the parity inputs with torch's answer to them, and the list of differences."""
+    """One run. It holds what is asked for and does not change; each step returns what it made.
 
-    def __init__(
-        self, request: ExportRequest, checkpoint: Checkpoint, folders: tuple[Path, Path], listener: Listener
-    ) -> None:
-        self.request, self.checkpoint, self.listener = request, checkpoint, listener
-        self.folder, self.scratch = folders  # the bundle, and what does not go into it
-        self.onnx = self.folder if "onnx" in request.formats else self.scratch  # where its files go
-        self.spec: PreprocessSpec = checkpoint.preprocess
-        self.output = output_of(request, checkpoint)
-        self.differences: list[Difference] = []
-        self.artifacts: list[Artifact] = []
-        self.scores: dict[str, np.ndarray] = {}  # of each artifact, on the parity inputs
-        self.files = [LABELS]  # of the bundle, beside artifacts and golden vectors
+    Attributes:
+        card: what the files say of themselves.
+        output: what the models put out.
+        folder, scratch: the bundle, and what does not go into it.
+    """
 
-    def run(self, name: str) -> Manifest:
-        self.card = model_card(name, self.checkpoint, self.request.io, self.request.output_kind)
+    request: ExportRequest
+    checkpoint: Checkpoint
+    card: ModelCard
+    output: Output
+    folder: Path
+    scratch: Path
+    listener: Listener
+
+    def run(self) -> Manifest:
+        quantiser = self._quantiser()
+        calibrated = quantiser.calibrate()  # a wrong folder is refused before anything is converted
+        with self.listener.step("torch: the model and its export form"):
+            reference = self._reference()
+            form = self._export_form(reference)
+        made = Converted(differences=(reference.difference, form.difference))
+        with self.listener.step(f"ONNX: export (opset {self.request.opset}), simplify"):
+            model, exported = self._onnx(form, reference)
+        made += exported
+        made += self._onnx_artifact(model, reference)
+        if "tflite" in self.request.formats:
+            made += self._tflite_artifacts(model, reference)
+        gate(made.differences, made.artifacts)  # before minutes of calibration
+        quantised = quantiser.write(calibrated)
+        ort, quantised_ort = self._ort_artifacts(quantiser, quantised, reference)
+        made += ort
+        made += self._quantised_artifacts(quantiser, (*quantised.artifacts, *quantised_ort), reference)
+        gate(made.differences, made.artifacts)
+        with self.listener.step("bundle: labels, golden vectors, manifest"):
+            return self._manifest(reference, made, None if calibrated is None else calibrated.images.record)
+
+    @property
+    def onnx(self) -> Path:
+        """Where ONNX files go: they are part of the bundle only where they were asked for."""
+        return self.folder if "onnx" in self.request.formats else self.scratch
+
+    def _quantiser(self) -> Quantiser:
         homes = {"tflite": self.folder, "onnx": self.onnx}
         files = {f: homes[f] / f"model_float32.{f}" for f in homes if f in self.request.converted}
-        self.quantiser = Quantiser(self.request, self.checkpoint, self.card, self.listener, files)
-        self.quantiser.read()  # a wrong folder is refused before anything is converted
-        with self.listener.step("torch: the model and its export form"):
-            self._reference()
-            network, example = self._export_form()
-        with self.listener.step(f"ONNX: export (opset {self.request.opset}), simplify"):
-            model = self._onnx(network, example)
-        self._onnx_artifact(model)
-        if "tflite" in self.request.formats:
-            self._tflite_artifacts(model)
-        gate(self.differences, self.artifacts)  # before minutes of calibration
-        self._quantised_artifacts()
-        gate(self.differences, self.artifacts)
-        with self.listener.step("bundle: labels, golden vectors, manifest"):
-            return self._manifest(name)
+        return Quantiser(self.request, self.checkpoint, self.card, self.listener, files)
 
-    def _reference(self) -> None:
-        """What the plain torch model says of the parity inputs, computed in float64 so that only the stages round."""
+    def _reference(self) -> Reference:
         import copy
 
         import torch
@@ -154,132 +169,145 @@ class _Build:
         from mvit2.export.convert.contract import answer_of
         from mvit2.image.preprocess import to_pixel_values
 
-        self.golden = parity_inputs(self.spec)
-        values = torch.from_numpy(to_pixel_values(self.golden.pixels, self.spec))
-        answer = answer_of(self.checkpoint.task, self.request.output_kind, self.spec.image_size)
+        spec, output = self.card.preprocess, self.output
+        images = parity_inputs(spec)
+        values = torch.from_numpy(to_pixel_values(images.pixels, spec))
+        answer = answer_of(self.checkpoint.task, self.request.output_kind, spec.image_size)
         with torch.no_grad():
             exact = answer(copy.deepcopy(self.checkpoint.model).double()(values.double()))
             plain = answer(self.checkpoint.model(values).double())
-        self.reference = self._stored(exact)
-        self._compare("torch, float32", self._stored(plain), "float32")
-        self.blocks = network_blocks(self.checkpoint.model, self.spec.image_size)
+        scores, float32 = (self._stored(found) for found in (exact, plain))
+        difference = output.compare("torch, float32", scores, float32, output.tolerances["float32"])
+        return Reference(images, output, scores, network_blocks(self.checkpoint.model, spec.image_size), difference)
 
-    def _export_form(self) -> tuple[nn.Module, Tensor]:
+    def _export_form(self, reference: Reference) -> ExportForm:
         import torch
 
         from mvit2.export.convert.contract import PixelContract, TensorContract, answer_of
         from mvit2.export.convert.fold import export_form
         from mvit2.image.preprocess import to_pixel_values
 
-        as_image, size = self.request.io == "image", self.spec.image_size
+        spec, as_image, pixels = self.card.preprocess, self.request.io == "image", reference.images.pixels
+        size = spec.image_size
         form = export_form(self.checkpoint.model, single_image=not self.request.dynamic_batch, image_size=size)
         answer = answer_of(self.checkpoint.task, self.request.output_kind, size)
-        network = (PixelContract(form, self.spec, answer) if as_image else TensorContract(form, answer)).eval()
-        inputs = torch.from_numpy(self.golden.pixels if as_image else to_pixel_values(self.golden.pixels, self.spec))
+        network = (PixelContract(form, spec, answer) if as_image else TensorContract(form, answer)).eval()
+        inputs = torch.from_numpy(pixels if as_image else to_pixel_values(pixels, spec))
         with torch.no_grad():
             outputs = torch.cat([network(x[None]) for x in inputs])
         scores = outputs.numpy() if as_image else self.output.of_network(outputs.numpy())
-        self._compare("torch, export form", scores.astype(self.output.dtype), "float32")
-        return network, torch.zeros_like(inputs[:1])
+        difference = reference.compare("torch, export form", scores.astype(self.output.dtype), "float32")
+        return ExportForm(network, torch.zeros_like(inputs[:1]), difference)
 
-    def _onnx(self, network: nn.Module, example: Tensor) -> ModelProto:
+    def _onnx(self, form: ExportForm, reference: Reference) -> tuple[ModelProto, Converted]:
+        """The simplified model, and how far it is from torch as exported."""
         from mvit2.export.convert.to_onnx import metadata_props, simplify, to_onnx
 
         request = self.request
         exported = to_onnx(
-            network, example, names=request.tensor_names, opset=request.opset, dynamic_batch=request.dynamic_batch
+            form.network,
+            form.example,
+            names=request.tensor_names,
+            opset=request.opset,
+            dynamic_batch=request.dynamic_batch,
         )
         simplified = simplify(exported, metadata_props({**self.card.facts, "tools": installed(_TOOLS)}))
         raw = self.scratch / "exported.onnx"
         raw.write_bytes(exported.SerializeToString())
-        self._compare("ONNX as exported", self._scores(raw), "float32")
-        return simplified
+        return simplified, self._stage("ONNX as exported", raw, reference)
 
-    def _onnx_artifact(self, model: ModelProto) -> None:
+    def _onnx_artifact(self, model: ModelProto, reference: Reference) -> Converted:
         """Compare the simplified model; it is part of the bundle only where ONNX was asked for."""
         file = self.onnx / "model_float32.onnx"
         file.write_bytes(model.SerializeToString(deterministic=True))
         if "onnx" in self.request.formats:
-            self._artifact(file, "float32", onnx_facts(file))
-        else:
-            self._compare("simplified ONNX", self._scores(file), "float32")
+            return self._artifact(file, "float32", onnx_facts(file), reference)
+        return self._stage("simplified ONNX", file, reference)
 
-    def _tflite_artifacts(self, model: ModelProto) -> None:
+    def _tflite_artifacts(self, model: ModelProto, reference: Reference) -> Converted:
         from mvit2.export.convert.to_tflite import to_tflite
 
         kept = {"float32", *self.request.quantised("tflite")}
         with self.listener.step("TFLite: convert"):
-            converted = to_tflite(model, self.spec.scale, self.scratch)
+            converted = to_tflite(model, self.card.preprocess.scale, self.scratch)
+        made = Converted()
         with self.listener.step("TFLite: inspect, compare with torch"):
             for precision, source in ((p, f) for p, f in converted.items() if p in kept):
                 file = self.folder / f"model_{precision}.tflite"
                 write_with_metadata(read_tflite(source), file, self.card)
-                self._artifact(file, precision, inspect_tflite(file))
+                made += self._artifact(file, precision, inspect_tflite(file), reference)
+        return made
 
-    def _quantised_artifacts(self) -> None:
-        made = self.quantiser.write()
-        kept = [a for a in made if a.engine == "litert" or "onnx" in self.request.formats]
-        if "ort" in self.request.formats:
-            kept += self._ort_artifacts([a for a in made if a.engine == "onnxruntime"])
-        for artifact in kept:
-            file = self.quantiser.runs_as(self.folder / artifact.file.path)
-            self.scores[artifact.file.path] = scores_apart(
-                file, self.request.io, self.spec, self.golden.pixels, self.output
-            )
-            self.artifacts.append(artifact)
-
-    def _ort_artifacts(self, quantised: list[Artifact]) -> list[Artifact]:
-        """The float32 ONNX model and the ``quantised`` ones once more, as .ort; returns the latter."""
+    def _ort_artifacts(
+        self, quantiser: Quantiser, quantised: Quantised, reference: Reference
+    ) -> tuple[Converted, tuple[Artifact, ...]]:
+        """The float32 ONNX model once more as .ort; and the quantised ones, which nobody has run on the images yet."""
         from mvit2.export.convert.to_ort import OPERATORS, to_ort
 
+        if "ort" not in self.request.formats:
+            return Converted(), ()
+        onnx = [artifact for artifact in quantised.artifacts if artifact.engine == "onnxruntime"]
         with self.listener.step("ORT: convert, compare"):
-            names = ["model_float32.onnx", *(artifact.file.path for artifact in quantised)]
+            names = ["model_float32.onnx", *(artifact.file.path for artifact in onnx)]
             graphs = to_ort([self.onnx / name for name in names], self.folder)
-            self.files.append(OPERATORS)
-            self._artifact(self.folder / "model_float32.ort", "float32", graphs["model_float32.ort"])
-            return [self.quantiser.as_ort(artifact, self.folder, graphs) for artifact in quantised]
+            float32 = self._artifact(
+                self.folder / "model_float32.ort", "float32", graphs["model_float32.ort"], reference
+            )
+            made = tuple(quantiser.as_ort(artifact, self.folder, graphs, quantised) for artifact in onnx)
+        return float32 + Converted(files=(OPERATORS,)), made
 
-    def _scores(self, file: Path) -> np.ndarray:
-        return scores_of(open_model(file), self.request.io, self.spec, self.golden.pixels, self.output)
+    def _quantised_artifacts(
+        self, quantiser: Quantiser, quantised: Sequence[Artifact], reference: Reference
+    ) -> Converted:
+        """Those that are part of the bundle, run on the parity images for its golden vectors."""
+        kept = [a for a in quantised if (self.folder / a.file.path).is_file()]
+        scores = {}
+        for artifact in kept:
+            file = quantiser.runs_as(self.folder / artifact.file.path)
+            scores[artifact.file.path] = scores_apart(
+                file, self.request.io, self.card.preprocess, reference.images.pixels, self.output
+            )
+        return Converted(tuple(kept), scores)
 
-    def _stored(self, output: Tensor) -> np.ndarray:
+    def _scores(self, backend: Backend, reference: Reference) -> Array:
+        return scores_of(backend, self.request.io, self.card.preprocess, reference.images.pixels, self.output)
+
+    def _stored(self, output: Tensor) -> Array:
         return output.numpy().astype(self.output.dtype)
 
-    def _compare(self, stage: str, scores: np.ndarray, precision: Precision) -> Difference:
-        difference = self.output.compare(stage, self.reference, scores, self.output.tolerances[precision])
-        self.differences.append(difference)
-        return difference
+    def _stage(self, stage: str, file: Path, reference: Reference) -> Converted:
+        """A model file that is no artifact, compared with the reference."""
+        return Converted(differences=(reference.compare(stage, self._scores(open_model(file), reference), "float32"),))
 
-    def _artifact(self, file: Path, precision: Precision, graph: GraphFacts) -> None:
+    def _artifact(self, file: Path, precision: Precision, graph: GraphFacts, reference: Reference) -> Converted:
         backend = open_model(file)
-        scores = scores_of(backend, self.request.io, self.spec, self.golden.pixels, self.output)
-        parity = self._compare(file.name, scores, precision)
-        self.scores[file.name] = scores
+        scores = self._scores(backend, reference)
+        parity = reference.compare(file.name, scores, precision)
         entry = record(self.folder, file.name)
-        self.artifacts.append(Artifact(entry, backend.engine, precision, backend.input, backend.output, graph, parity))
+        artifact = Artifact(entry, backend.engine, precision, backend.input, backend.output, graph, parity)
+        return Converted((artifact,), {file.name: scores}, (parity,))
 
-    def _manifest(self, name: str) -> Manifest:
-        checkpoint, request = self.checkpoint, self.request
-        (self.folder / LABELS).write_text("".join(f"{label}\n" for label in checkpoint.config.labels), encoding="utf-8")
-        golden = replace(self.golden, scores=self.scores)
-        files = [*self.files, *write_golden(self.folder, golden, self.artifacts, self.output)]
+    def _manifest(self, reference: Reference, made: Converted, calibration: Calibration | None) -> Manifest:
+        checkpoint, request, labels = self.checkpoint, self.request, self.checkpoint.config.labels
+        (self.folder / LABELS).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+        golden = write_golden(self.folder, replace(reference.images, scores=made.scores), made.artifacts, self.output)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
-            name=name,
+            name=self.card.name,
             task=checkpoint.task.manifest,
             variant=checkpoint.variant,
             io=request.io,
-            weights=WeightsIdentity(checkpoint.name, checkpoint.origin, checkpoint.layout, checkpoint.sha256),
-            preprocess=self.spec,
+            weights=self.card.weights,
+            preprocess=self.card.preprocess,
             classes=checkpoint.config.num_labels,
-            artifacts=tuple(self.artifacts),
-            files=tuple(record(self.folder, file) for file in files),
-            parity=tuple(self.differences),
-            blocks=self.blocks,
-            calibration=self.quantiser.calibration,
+            artifacts=made.artifacts,
+            files=tuple(record(self.folder, file) for file in (LABELS, *made.files, *golden)),
+            parity=made.differences,
+            blocks=reference.blocks,
+            calibration=calibration,
             tools=installed(_TOOLS),
             output_kind=request.output_kind,
-            colors=class_colors(checkpoint.config.labels) if checkpoint.task is SEGMENT else (),
+            colors=class_colors(labels) if checkpoint.task is SEGMENT else (),
         )
         write_manifest(self.folder, manifest)
         return manifest

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mvit2.errors import ConversionError
+from mvit2.export.listener import Listener
 from mvit2.export.request import ExportRequest
+from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.quantize.calibration import CalibrationSet, bundled_crops, calibration_images
+from mvit2.quantize.plan import Plan
 
 if TYPE_CHECKING:
     from mvit2.checkpoint.load import Checkpoint
     from mvit2.quantize.learn.search import Found
     from mvit2.quantize.learn.simulate import Simulation
 
-__all__ = ["calibrate", "plain_simulation", "simulate"]
+__all__ = ["Simulated", "calibrate", "dynamic_plan", "simulate"]
 
 _ACTIVATIONS = ("silu", "swish")
 
 
-def calibrate(request: ExportRequest, spec: Any, listener: Any) -> CalibrationSet:
+@dataclass(frozen=True)
+class Simulated:
+    """The network with the best int8 ranges that were found; ``plan`` is the one without blocks in float."""
+
+    simulation: Simulation
+    found: Found
+    plan: Plan
+
+    def plan_with_float(self, blocks: tuple[str, ...], images: CalibrationSet) -> Plan:
+        """The same ranges, but ``blocks`` of the network in float and the biases corrected for that."""
+        from mvit2.quantize.learn.search import plan_with_float
+
+        return plan_with_float(self.simulation, frozenset(blocks), images.fit)
+
+
+def calibrate(request: ExportRequest, spec: PreprocessSpec, listener: Listener) -> CalibrationSet:
     """The pictures that ``request`` names. Raises UsageError."""
     if request.calibration is None:
         listener.warn(
@@ -36,20 +55,28 @@ def calibrate(request: ExportRequest, spec: Any, listener: Any) -> CalibrationSe
     )
 
 
-def simulate(
-    request: ExportRequest, checkpoint: Checkpoint, pictures: CalibrationSet, listener: Any
-) -> tuple[Simulation, Found]:
-    """The network with the best int8 ranges that the pictures give. Raises ConversionError."""
-    from mvit2.quantize.learn.search import find_ranges, learning_steps
+def simulate(request: ExportRequest, checkpoint: Checkpoint, images: CalibrationSet, listener: Listener) -> Simulated:
+    """The network with the best int8 ranges that the images give. Raises ConversionError."""
+    from mvit2.quantize.learn.search import find_ranges, learning_steps, make_plan
 
-    simulation, steps = plain_simulation(request, checkpoint), request.learning_steps
+    simulation, steps = _plain_simulation(request, checkpoint), request.learning_steps
     if steps is None:
         height, width = checkpoint.preprocess.image_size
         steps = learning_steps(height * width * checkpoint.config.stem_channels)
-    return simulation, find_ranges(simulation, pictures, steps=steps, step=listener.step)
+    found = find_ranges(simulation, images, steps=steps, step=listener.step)
+    return Simulated(simulation, found, make_plan(simulation))
 
 
-def plain_simulation(request: ExportRequest, checkpoint: Checkpoint) -> Simulation:
+def dynamic_plan(request: ExportRequest, checkpoint: Checkpoint) -> Plan:
+    """int8 weights, no ranges. Raises ConversionError."""
+    from mvit2.quantize.learn.search import make_plan
+
+    simulation = _plain_simulation(request, checkpoint)
+    simulation.set_modes(lambda name: "dynamic")
+    return make_plan(simulation)
+
+
+def _plain_simulation(request: ExportRequest, checkpoint: Checkpoint) -> Simulation:
     """The network without ranges yet. Raises ConversionError: its activation is none that int8 knows."""
     from mvit2.export.convert.fold import export_form
     from mvit2.quantize.learn.simulate import Simulation

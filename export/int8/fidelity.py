@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mvit2.difference import Measure
 from mvit2.metrics.fidelity import agreement, centred_logits, logit_snr
+from mvit2.runtime.engines.backend import Array
 from mvit2.runtime.tasks.compare import log_softmax
 
 __all__ = ["Nearness", "nearness"]
 
-Array = NDArray[Any]
 _MOST_DB = 150.0  # as mvit2.metrics.fidelity has it, of equal ones
 
 

@@ -39,7 +39,7 @@ def analyse(request: ExportRequest, listener: Listener) -> list[BlockLoss]:
         listener.warn(note)
     with listener.step("int8: read the calibration pictures"):
         pictures = calibrate(request, checkpoint.preprocess, listener)
-    simulation, _ = simulate(request, checkpoint, pictures, listener)
+    simulation = simulate(request, checkpoint, pictures, listener).simulation
     with listener.step(f"int8: one block at a time, on {len(pictures.held_out)} held-out pictures"):
         return sensitivity(simulation, pictures.held_out)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mvit2.bundle.manifest import OutputKind, sha256_of
-from mvit2.bundle.measurements import Accuracy, MaskAccuracy
+from mvit2.bundle.measurements import Accuracy, Fidelity, MaskAccuracy
+from mvit2.difference import Measure
 from mvit2.errors import UsageError
 from mvit2.export.request import ExportRequest
 from mvit2.image.decode import load_mask
@@ -20,28 +22,55 @@ from mvit2.image.placement import Placement
 from mvit2.image.preprocess import preprocess_placed
 from mvit2.metrics.confusion import Confusion, mean_iou
 from mvit2.metrics.fidelity import top_k_hits
+from mvit2.runtime.engines.backend import Array
 from mvit2.runtime.tasks.picture import File, Truth
 from mvit2.runtime.tasks.segment.segmenter import classes_seen
 from mvit2.runtime.tasks.table import METRICS, seen_confusion
 from mvit2.tasks import CLASSIFY, SEGMENT, TaskName
 
+from .fidelity import nearness
+
 if TYPE_CHECKING:
     from mvit2.checkpoint.load import Checkpoint
     from mvit2.quantize.calibration import CalibrationSet
 
-__all__ = ["AnyAccuracy", "Judges", "judges"]
+__all__ = ["FloatReference", "ValidationImages", "validation_images"]
 
-Array = NDArray[Any]
 AnyAccuracy = Accuracy | MaskAccuracy
 
 
 @dataclass(frozen=True)
-class Judges:
+class ValidationImages:
     """``pixels``: uint8 [N, H, W, 3]. ``accuracy``: of the outputs [N, ...] for them; None without labels."""
 
     source: Literal["held-out calibration pictures", "evaluation pictures"]
     pixels: NDArray[np.uint8]
     accuracy: Callable[[Array], AnyAccuracy | None] = lambda outputs: None
+
+
+@dataclass(frozen=True)
+class FloatReference:
+    """What a format's float32 file returns for the validation images. Raises ValueError: not for all of them.
+
+    Attributes:
+        scores: [N, ...], of ``measure``.
+        accuracy: of ``scores``, where the images have labels.
+    """
+
+    file: Path
+    images: ValidationImages
+    measure: Measure
+    scores: Array
+    accuracy: AnyAccuracy | None
+
+    def __post_init__(self) -> None:
+        if len(self.scores) != len(self.images.pixels):
+            raise ValueError(f"{len(self.scores)} rows of scores for {len(self.images.pixels)} images")
+
+    def fidelity(self, scores: Array) -> Fidelity:
+        """How near a quantised file comes that returns ``scores`` [N, ...] for the same images."""
+        figures = nearness(self.measure, self.scores, scores)
+        return Fidelity(self.images.source, len(scores), *figures, self.accuracy, self.images.accuracy(scores))
 
 
 @dataclass(frozen=True)
@@ -55,15 +84,15 @@ class _Known:
     ignored: frozenset[int]
 
 
-def judges(
+def validation_images(
     request: ExportRequest, checkpoint: Checkpoint, calibrated: CalibrationSet, warn: Callable[[str], None]
-) -> Judges:
+) -> ValidationImages:
     """The pictures of --eval that were not calibrated on; without --eval those held out of the calibration.
 
     Raises UsageError, ImageError: as runtime.tasks.table.Metric.read, or all were calibrated on.
     """
     if request.evaluation is None:
-        return Judges("held-out calibration pictures", calibrated.held_out)
+        return ValidationImages("held-out calibration pictures", calibrated.held_out)
     task, labels = checkpoint.task.manifest, checkpoint.config.labels
     labelled = METRICS[task].read(request.evaluation, labels, request.reading)
     seen = set(calibrated.record.sha256)
@@ -84,7 +113,7 @@ def judges(
         ignored(request.reading),
     )
     pixels = np.stack([pixels for pixels, _ in placed])
-    return Judges("evaluation pictures", pixels, partial(_ACCURACY[task], known))
+    return ValidationImages("evaluation pictures", pixels, partial(_ACCURACY[task], known))
 
 
 def _of_classes(known: _Known, scores: Array) -> Accuracy:

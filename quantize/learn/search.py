@@ -29,7 +29,7 @@ from .bias_correction import correct_biases, forget_biases
 from .ranges import measure_ranges
 from .simulate import GATE, Layer, Simulation
 
-__all__ = ["Found", "find_ranges", "learning_steps", "make_plan", "modes"]
+__all__ = ["Found", "find_ranges", "learning_steps", "make_plan", "modes", "plan_with_float"]
 
 _FLOAT_OUTPUTS = ("classifier", "aspp.pooled", "aspp.context")
 Step = Callable[[str], AbstractContextManager[None]]
@@ -226,6 +226,18 @@ def _learn(simulation: Simulation, pixels: NDArray[np.uint8], targets: NDArray[n
 def make_plan(simulation: Simulation) -> Plan:
     """What ``simulation`` is now, as numbers."""
     return Plan(tuple(_layer_plan(layer) for layer in simulation.layers))
+
+
+def plan_with_float(simulation: Simulation, blocks: frozenset[str], pixels: NDArray[np.uint8]) -> Plan:
+    """With ``blocks`` in float and biases corrected for that on ``pixels``; ``simulation`` is left as it was."""
+    before = [(layer, layer.mode, layer.correction) for layer in simulation.layers]
+    simulation.set_modes(modes(blocks))
+    try:
+        correct_biases(simulation, pixels)
+        return make_plan(simulation)
+    finally:
+        for layer, mode, correction in before:
+            layer.mode, layer.correction = mode, correction
 
 
 def _layer_plan(layer: Layer) -> LayerPlan:

@@ -6,17 +6,18 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from mvit2.bundle.manifest import read_manifest, sha256_of
 from mvit2.errors import CheckFailed
 from mvit2.export.convert.tflite_metadata import model_card
 from mvit2.export.int8.quantiser import Quantiser
+from mvit2.export.int8.validation import FloatReference, ValidationImages
 from mvit2.export.listener import Silent
 from mvit2.export.request import ExportRequest, Format
 from mvit2.export.resolve import load
@@ -163,8 +164,9 @@ def test_a_target_out_of_reach_is_a_failure(demo_bundle: Path, pictures: Path, t
     class Contrary(Quantiser):
         """Compares with answers that no quantised network gives: the classes in reverse."""
 
-        def _float_scores(self, format: Format) -> NDArray[np.float32]:
-            return super()._float_scores(format)[:, ::-1]
+        def _float_reference(self, format: Format, images: ValidationImages) -> FloatReference:
+            reference = super()._float_reference(format, images)
+            return replace(reference, scores=reference.scores[:, ::-1])
 
     tables = []
 
@@ -177,10 +179,10 @@ def test_a_target_out_of_reach_is_a_failure(demo_bundle: Path, pictures: Path, t
     checkpoint = load(request)
     files = {"onnx": Path(shutil.copy(demo_bundle / "model_float32.onnx", tmp_path))}
     quantiser = Contrary(request, checkpoint, model_card("demo", checkpoint, "image"), Watcher(), files)
-    quantiser.read()
+    calibrated = quantiser.calibrate()
     message = "model_int8.onnx does not reach the target with all but one of its 26 blocks in float; lower"
     with pytest.raises(CheckFailed, match=message):
-        quantiser.write()
+        quantiser.write(calibrated)
     assert tables == [["0", "1", "2", "4", "8", "16", "25"]]
 
 

@@ -1,0 +1,54 @@
+"""Quantised files written from float32 ones: a row for each format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvit2.export.convert.tflite_metadata import ModelCard, write_with_metadata
+from mvit2.export.request import Format
+from mvit2.quantize.plan import Plan
+from mvit2.tflite_file import read_tflite
+
+__all__ = ["WRITERS", "Write", "write_full_int8"]
+
+Write = Callable[[Path, Path, ModelCard, Plan], None]
+"""float32 file, file to write, what it says of itself, what it computes. Raises ConversionError: another network's."""
+
+
+def _write_onnx(source: Path, file: Path, card: ModelCard, plan: Plan) -> None:
+    import onnx
+
+    from mvit2.quantize.write.onnx_qdq import quantise_onnx
+
+    model = quantise_onnx(onnx.load(source), plan, card.preprocess.scale)
+    file.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _write_tflite(source: Path, file: Path, card: ModelCard, plan: Plan) -> None:
+    from mvit2.quantize.write.tflite import quantise_tflite
+
+    model = read_tflite(source)
+    quantise_tflite(model, plan)
+    write_with_metadata(model, file, card)
+
+
+WRITERS: Mapping[Format, Write] = MappingProxyType({"onnx": _write_onnx, "tflite": _write_tflite})
+
+
+def write_full_int8(source: Path, file: Path, card: ModelCard, pixels: NDArray[np.uint8]) -> str:
+    """A TFLite file whose every tensor is int8, by the ranges of ``source`` on ``pixels`` [N, H, W, 3].
+
+    Returns the name of the ranges' method. Raises ConversionError: another network's file.
+    """
+    from mvit2.quantize.write.tflite_full_int8 import quantise_fully
+    from mvit2.quantize.write.tflite_ranges import DEFAULT_METHOD, tensor_ranges
+
+    model = read_tflite(source)
+    quantise_fully(model, tensor_ranges(source, pixels, DEFAULT_METHOD))
+    write_with_metadata(model, file, card)
+    return DEFAULT_METHOD

@@ -1,0 +1,88 @@
+"""What the steps of an export hand to each other: values that no later step changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from mvit2.bundle.manifest import Artifact, Precision
+from mvit2.difference import Difference
+from mvit2.network.blocks import Block
+from mvit2.runtime.engines.backend import Array
+from mvit2.runtime.tasks.outputs import Output
+from mvit2.runtime.verify.golden import Golden
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["Converted", "ExportForm", "Reference"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the plain torch model returns for the parity images; every later stage is compared with it.
+
+    Attributes:
+        images: the parity images; no model file has scored them yet.
+        output: what the models of this export put out.
+        scores: [N, ...] in the output's dtype, computed in float64 so that only the stages round.
+        blocks: of the network, in order.
+        difference: the same network computed in float32.
+    """
+
+    images: Golden
+    output: Output
+    scores: Array
+    blocks: tuple[Block, ...]
+    difference: Difference
+
+    def compare(self, stage: str, scores: Array, precision: Precision) -> Difference:
+        """``scores``: [N, ...], what a stage returns for the parity images."""
+        return self.output.compare(stage, self.scores, scores, self.output.tolerances[precision])
+
+
+@dataclass(frozen=True)
+class ExportForm:
+    """The network that is converted, with the contract of its input and output around it.
+
+    Attributes:
+        network: takes ``example``.
+        example: zeros [1, ...] of the shape and dtype of the models' input.
+        difference: from the reference.
+    """
+
+    network: nn.Module
+    example: Tensor
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What one step made, or several together (``+``). Raises ValueError: an artifact that has not been run.
+
+    Attributes:
+        artifacts: model files of the bundle, in order.
+        scores: artifact's file -> what it returned for the parity images, [N, ...].
+        differences: from the reference, in order; of stages that are no artifacts, too.
+        files: of the bundle beside artifacts.
+    """
+
+    artifacts: tuple[Artifact, ...] = ()
+    scores: Mapping[str, Array] = field(default_factory=lambda: MappingProxyType({}))
+    differences: tuple[Difference, ...] = ()
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [artifact.file.path for artifact in self.artifacts]
+        if sorted(names) != sorted(self.scores):
+            raise ValueError(f"scores of {sorted(self.scores)} for the artifacts {sorted(names)}")
+
+    def __add__(self, later: Converted) -> Converted:
+        return Converted(
+            self.artifacts + later.artifacts,
+            {**self.scores, **later.scores},
+            self.differences + later.differences,
+            self.files + later.files,
+        )
