@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mvit2.network.mobilevitv2 import Network
 
-__all__ = ["Checkpoint", "load_checkpoint"]
+__all__ = ["Checkpoint", "Opened", "assemble", "dilated_as", "load_checkpoint", "preprocess_of", "task_found"]
 
 _MAX_JSON_BYTES = 16 << 20  # a config.json with 22,000 labels is 2 MB
 _UNTRAINED_SEED = 2206
@@ -63,45 +63,54 @@ def load_checkpoint(
     source = locate(weights, variant, asked or CLASSIFY)
     if source.weights is None:
         return _untrained(source, variant or "1.0", asked or CLASSIFY, labels)
-    from .tensors import fingerprint, load_weights
-
-    where = str(source.weights)
     opened = _open(source, asked)
-    found = _width_name(opened.config.width_multiplier)
-    if variant is not None and variant != found:
-        raise CheckpointError(f"{where} holds width {found}, --variant says {variant}: correct it or leave it out.")
-    _refuse_other_labels(opened, where)
-    config = _relabelled(opened.config, labels)
-    notes = (*([source.warning] if source.warning else []), *opened.notes)
-    if config.labels[0] == "LABEL_0":
-        notes += (f"{where} does not name its classes: they are called LABEL_0 ... unless --labels FILE is given.",)
-    model = MOBILEVITV2.build(opened.task, config).eval()
-    load_weights(model, opened.tensors, where)
-    return Checkpoint(
-        model,
-        _preprocess(source, config, opened),
-        found,
-        source.name,
-        source.origin,
-        opened.layout,
-        fingerprint(model.state_dict()),
-        notes,
-        opened.task,
-    )
+    return assemble(opened, source, variant, labels, _preprocess(source, opened))
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """The files of a source, read: ``tensors`` in Hugging Face naming, ``layout`` whose naming they came in."""
+class Opened:
+    """What a checkpoint holds, read.
+
+    Attributes:
+        tensors: in Hugging Face naming.
+        layout: whose naming they came in.
+        notes: what had to be assumed.
+        where: what it is called in messages.
+    """
 
     tensors: dict[str, Tensor]
     layout: Layout
     task: Task
     config: ModelConfig
     notes: tuple[str, ...]
+    where: str
 
 
-def _open(source: Source, asked: Task | None) -> _Opened:
+def assemble(
+    opened: Opened, source: Source, variant: str | None, labels: Path | None, preprocess: PreprocessSpec
+) -> Checkpoint:
+    """The network with its weights.
+
+    Raises CheckpointError: another width than ``variant``, labels or tensors that do not fit.
+    """
+    from .tensors import fingerprint, load_weights
+
+    where = opened.where
+    found = _width_name(opened.config.width_multiplier)
+    if variant is not None and variant != found:
+        raise CheckpointError(f"{where} holds width {found}, --variant says {variant}: correct it or leave it out.")
+    _refuse_other_labels(opened)
+    config = _relabelled(opened.config, labels)
+    notes = (*([source.warning] if source.warning else []), *opened.notes)
+    if config.labels[0] == "LABEL_0":
+        notes += (f"{where} does not name its classes: they are called LABEL_0 ... unless --labels FILE is given.",)
+    model = MOBILEVITV2.build(opened.task, config).eval()
+    load_weights(model, opened.tensors, where)
+    sha256 = fingerprint(model.state_dict())
+    return Checkpoint(model, preprocess, found, source.name, source.origin, opened.layout, sha256, notes, opened.task)
+
+
+def _open(source: Source, asked: Task | None) -> Opened:
     from .tensors import read_tensors
 
     assert source.weights is not None
@@ -110,18 +119,23 @@ def _open(source: Source, asked: Task | None) -> _Opened:
     tensors = read_tensors(source.weights)
     layout = layout_of(tensors, where)
     tensors, dropped = without_auxiliary_head(to_hf_names(tensors, layout))
-    task = _task(asked, task_of(tensors), where)
+    task = task_found(asked, task_of(tensors), where)
     notes: tuple[str, ...] = ()
     if config is None:
         config, notes = bare_config(tensors, task, source.name, where)
     if dropped:
         notes += (f"{where}: its auxiliary head ({dropped} tensors) is left out, it serves training alone.",)
-    if layout != "huggingface" and config.output_stride < 32:  # see ModelConfig
-        config = replace(config, dilation_rule="ml-cvnets")
-    return _Opened(tensors, layout, task, config, notes)
+    return Opened(tensors, layout, task, dilated_as(layout, config), notes, where)
 
 
-def _task(asked: Task | None, found: Task | None, where: str) -> Task:
+def dilated_as(layout: Layout, config: ModelConfig) -> ModelConfig:
+    """``config`` with the dilation of the code that such names come from (see ModelConfig)."""
+    others = layout != "huggingface" and config.output_stride < 32
+    return replace(config, dilation_rule="ml-cvnets") if others else config
+
+
+def task_found(asked: Task | None, found: Task | None, where: str) -> Task:
+    """What tensors are for. Raises CheckpointError where that is not what was ``asked`` for."""
     if asked and found and asked is not found:
         raise CheckpointError(
             f"{where} holds {found.network} ({found.head}.*), not {asked.network}: give --task {found.name}, or for "
@@ -180,20 +194,27 @@ def _described(source: Source) -> ModelConfig | None:
     return ModelConfig.from_hf(content, str(source.config))
 
 
-def _preprocess(source: Source, config: ModelConfig, opened: _Opened) -> PreprocessSpec:
+def _preprocess(source: Source, opened: Opened) -> PreprocessSpec:
     if source.preprocessor is not None:
         return PreprocessSpec.from_hf(_read_json(source.preprocessor), str(source.preprocessor))
-    spec = PreprocessSpec.default(config.image_size, opened.layout)
+    return preprocess_of(opened)
+
+
+def preprocess_of(opened: Opened) -> PreprocessSpec:
+    """That of checkpoints which bring none."""
+    size = opened.config.image_size
+    spec = PreprocessSpec.default(size, opened.layout)
     if opened.task is SEGMENT and opened.layout == "cvnets":  # stretched: image_augmentation.resize.size of its recipes
-        return replace(spec, resize_shortest=None, resize_exact=config.image_size)
+        return replace(spec, resize_shortest=None, resize_exact=size)
     return spec
 
 
-def _refuse_other_labels(opened: _Opened, where: str) -> None:
+def _refuse_other_labels(opened: Opened) -> None:
     last = opened.tensors.get(f"{opened.task.last_layer}.weight")
     if last is not None and last.ndim and len(last) != opened.config.num_labels:
         raise CheckpointError(
-            f"{where}: the head has {len(last)} classes, config.json says {opened.config.num_labels}; correct that."
+            f"{opened.where}: the head has {len(last)} classes, config.json says {opened.config.num_labels}; "
+            "correct that."
         )
 
 

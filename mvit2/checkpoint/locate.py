@@ -16,7 +16,7 @@ from mvit2.tasks import CLASSIFY, Task
 
 from .hub import Unreachable, fetcher
 
-__all__ = ["KEYWORDS", "Source", "bundled_variants", "locate"]
+__all__ = ["KEYWORDS", "Source", "bundled_variants", "called", "locate"]
 
 KEYWORDS = ("auto", "demo", "untrained")
 _DEFAULT = "1.0"
@@ -58,8 +58,8 @@ def locate(weights: str, variant: str | None = None, task: Task = CLASSIFY) -> S
         return _auto(variant, task)
     path = Path(os.path.expanduser(weights))  # unlike Path.expanduser, this leaves "~nobody" alone
     if weights and path.is_dir():  # an empty word, say from an unset shell variable, would be the current folder
-        name = _absolute(path).name
-        return _folder(path, _own_name(name), _printable(name))
+        source = called(_absolute(path).name)
+        return _folder(path, source.name, source.origin)
     if weights and path.exists():
         return _file(path)
     if path.suffix.lower() not in _SUFFIXES and _HUB_ID.fullmatch(weights):
@@ -69,6 +69,11 @@ def locate(weights: str, variant: str | None = None, task: Task = CLASSIFY) -> S
         f"--weights {weights!r} is no file, no folder and no hub id (owner/name).{near} "
         f"Accepted: {', '.join(KEYWORDS)}, a hub id such as {task.hub_id()}, a file, a folder."
     )
+
+
+def called(name: str) -> Source:
+    """The identity of what lies in a folder of that name."""
+    return Source(_own_name(name), _printable(name))
 
 
 def _absolute(path: Path) -> Path:

@@ -1,0 +1,121 @@
+"""A torch module in memory as a checkpoint: ours, transformers' or timm's. The module stays as it is."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mvit2.errors import CheckpointError
+from mvit2.image.preprocess_spec import PreprocessSpec
+from mvit2.network.mobilevitv2_config import ModelConfig, find_variant
+from mvit2.tasks import find_task, task_of
+
+from .config_from_tensors import bare_config
+from .load import Checkpoint, Opened, assemble, dilated_as, preprocess_of, task_found
+from .locate import called
+from .tensor_names import layout_of, to_hf_names, without_auxiliary_head
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["checkpoint_of"]
+
+_NAME = "custom"
+_TOLERANCE = 1e-3  # of the range of the logits; two implementations of one network differ by 1e-6 to 1e-5
+
+
+def checkpoint_of(
+    module: nn.Module,
+    *,
+    name: str | None = None,
+    preprocess: PreprocessSpec | Mapping[str, object] | None = None,
+    variant: str | None = None,
+    labels: Path | None = None,
+    task: str | None = None,
+) -> Checkpoint:
+    """What ``module`` is, as mvit2.checkpoint.load.load_checkpoint gives it for a folder of that name.
+
+    Args:
+        module: a Network of ours, transformers' MobileViTV2ForImageClassification or ForSemanticSegmentation, timm's
+            mobilevitv2. On any device, of any float type, in training or not; neither it nor its weights are changed.
+        name: becomes a part of the bundle's name; None: "custom".
+        preprocess: a PreprocessSpec, or the content of a preprocessor_config.json. None: that of the published
+            checkpoints, with a warning.
+        variant, labels, task: as for load_checkpoint.
+
+    Raises:
+        UsageError: unknown task or variant.
+        CheckpointError: another architecture, a configuration that cannot be honoured, a module that computes
+            something else than MobileViTV2 does with its tensors. As load_checkpoint.
+    """
+    where = f"the {type(module).__name__} in memory"
+    opened = _opened(module, where, name or _NAME, task)
+    notes, spec = opened.notes, _spec(preprocess, opened)
+    if preprocess is None:
+        notes += (f"{where} does not say how pictures become its pixels: {_said(spec)}, unless preprocess is given.",)
+    width = find_variant(variant).name if variant is not None else None
+    checkpoint = assemble(replace(opened, notes=notes), called(name or _NAME), width, labels, spec)
+    _compare(module, checkpoint, where)
+    return checkpoint
+
+
+def _opened(module: nn.Module, where: str, name: str, asked: str | None) -> Opened:
+    tensors: dict[str, Tensor] = {key: value.detach().cpu() for key, value in module.state_dict().items()}
+    layout = layout_of(tensors, where)
+    tensors, _ = without_auxiliary_head(to_hf_names(tensors, layout))
+    task = task_found(find_task(asked) if asked is not None else None, task_of(tensors), where)
+    config = _config(getattr(module, "config", None), where)
+    notes: tuple[str, ...] = ()
+    if config is None:
+        config, notes = bare_config(tensors, task, _published_name(module) or name, where)
+    return Opened(tensors, layout, task, dilated_as(layout, config), notes, where)
+
+
+def _config(said: Any, where: str) -> ModelConfig | None:
+    """What the module itself says: ours, or transformers' configuration; None: nothing."""
+    if isinstance(said, ModelConfig):
+        return said
+    if hasattr(said, "to_json_string"):
+        return ModelConfig.from_hf(json.loads(said.to_json_string()), f"the configuration of {where}")
+    return None
+
+
+def _published_name(module: nn.Module) -> str:
+    """timm's name of the weights, with their resolution in it."""
+    said = getattr(module, "pretrained_cfg", None) or {}
+    return f"{said.get('architecture', '')}.{said.get('tag', '')}" if isinstance(said, Mapping) else ""
+
+
+def _spec(given: PreprocessSpec | Mapping[str, object] | None, opened: Opened) -> PreprocessSpec:
+    if given is None:
+        return preprocess_of(opened)
+    return given if isinstance(given, PreprocessSpec) else PreprocessSpec.from_hf(given, "preprocess")
+
+
+def _said(spec: PreprocessSpec) -> str:
+    resize = f"shortest edge {spec.resize_shortest}" if spec.resize_shortest else f"stretched to {spec.resize_exact}"
+    height, width = spec.image_size
+    return f"{resize} ({spec.resample}), centre crop {height}x{width}, {spec.channel_order} is assumed"
+
+
+def _compare(module: nn.Module, checkpoint: Checkpoint, where: str) -> None:
+    """Names and shapes of tensors do not tell everything: another stride, another forward."""
+    import torch
+
+    edge = 2 * 32 * checkpoint.config.patch_size  # which patches tile at every stride: there, all implementations agree
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand((1, checkpoint.config.num_channels, edge, edge), generator=generator)
+    with torch.no_grad():
+        theirs = copy.deepcopy(module).cpu().float().eval()(pixels)
+        ours = checkpoint.model(pixels)
+    theirs = getattr(theirs, "logits", theirs)
+    spread = float(ours.max() - ours.min())
+    if theirs.shape != ours.shape or not float((theirs - ours).abs().max()) <= _TOLERANCE * max(spread, 1e-6):
+        raise CheckpointError(
+            f"{where} computes something else than MobileViTV2 does with its tensors; a changed forward or output "
+            "stride cannot be exported."
+        )
