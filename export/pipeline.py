@@ -73,12 +73,12 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     listener = listener or Silent()
     no_telemetry()  # onnxsim and onnx2tf import ONNX Runtime as well
     _require_libraries()
-    with listener.step(f"load weights {request.weights}"):
+    with listener.step(f"load weights {request.weights_name}"):
         checkpoint = load(request)
     for note in checkpoint.warnings:
         listener.warn(note)
     name = bundle_name(request, checkpoint)
-    target = request.output.expanduser().absolute() / name
+    target = Path(request.output).expanduser().absolute() / name
     check_target(target, request.overwrite)
     with under_construction(target) as building, tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
         card = model_card(name, checkpoint, request.io, request.output_kind)

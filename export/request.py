@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mvit2.bundle.manifest import DEFAULT_SAMPLES, DEFAULT_SEED, IO, OutputKind, Precision
 from mvit2.errors import UsageError, did_you_mean
 from mvit2.image.dataset import PLAIN, Reading
 from mvit2.network.mobilevitv2_config import find_variant
 
+from .option import option, read_fields
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mvit2.image.preprocess_spec import PreprocessSpec
+
 __all__ = [
     "DEFAULT_OPSET",
     "ExportRequest",
     "Format",
     "parse_formats",
+    "parse_ignore",
     "parse_image_size",
     "parse_io",
     "parse_output_kind",
@@ -34,128 +43,23 @@ DEFAULT_OPSET = 18
 _EDGES = range(64, 1025, 32)
 
 
-@dataclass(frozen=True)
-class ExportRequest:
-    """Raises UsageError for what cannot be exported.
-
-    Attributes:
-        weights: auto, demo, untrained, a hub id, a file or a folder.
-        variant: width such as "1.0"; None is what the checkpoint says.
-        output: the folder in which the bundle's folder is made.
-        image_size: (height, width) in pixels; None is the checkpoint's own.
-        io: "image" = uint8 RGB in, probabilities out; "tensor" = the bare network.
-        task: "classify" or "segment"; None is what the checkpoint is for.
-        output_kind: of a segmentation network: "scores" = logits at its own resolution, "mask" = each pixel's class.
-        labels: a text file with one class name a line, for checkpoints that name none.
-        quantize: beside float32; None is int8 for TFLite and nothing for ONNX.
-        calibration: a folder of pictures; None takes crops of the bundled photographs.
-        calibration_samples, seed: how many of them, and which.
-        learning_steps: of the ranges' gradient descent; 0 for none, None for as many as take a minute or two.
-        evaluation: labelled pictures (runtime.metrics.METRICS says of which kinds) on which accuracy is measured.
-        reading: how their labels are to be read.
-        min_agreement, max_drop: what int8 must reach, making blocks float until it does: share of pictures with the
-            float model's first class, or of pixels; points of top-1 or mIoU lost at most (needs ``evaluation``).
-        force: calibrate on few pictures, and write a model that collapsed.
-        report: write report.html and a model card as the last step.
-    """
-
-    weights: str = "auto"
-    variant: str | None = None
-    formats: tuple[Format, ...] = ALL
-    output: Path = Path()
-    overwrite: bool = False
-    image_size: tuple[int, int] | None = None
-    opset: int = DEFAULT_OPSET
-    io: IO = "image"
-    task: str | None = None
-    output_kind: OutputKind = "scores"
-    dynamic_batch: bool = False
-    labels: Path | None = None
-    quantize: tuple[Precision, ...] | None = None
-    calibration: Path | None = None
-    calibration_samples: int = DEFAULT_SAMPLES
-    seed: int = DEFAULT_SEED
-    learning_steps: int | None = None
-    evaluation: Path | None = None
-    reading: Reading = PLAIN
-    min_agreement: float | None = None
-    max_drop: float | None = None
-    force: bool = False
-    report: bool = True
-
-    def __post_init__(self) -> None:
-        self._check_quantisation()
-        if self.variant is not None:
-            object.__setattr__(self, "variant", find_variant(self.variant).name)
-        for edge in self.image_size or ():
-            self.check_edge(edge)
-        if self.opset not in OPSETS:
-            raise UsageError(f"--opset is {self.opset}, accepted: {OPSETS.start} to {OPSETS.stop - 1}.")
-        if self.dynamic_batch and "tflite" in self.formats:
-            raise UsageError("--dynamic-batch is for ONNX; TFLite takes one image: add --format onnx.")
-
-    def _check_quantisation(self) -> None:
-        alone = [q for q in self.quantize or () if q not in _FOR_ONNX]
-        if alone and "tflite" not in self.formats:
-            raise UsageError(f"--quantize {alone[0]} is for TFLite, ONNX takes int8: add --format tflite.")
-        if self.dynamic_batch and self.quantize:
-            raise UsageError("--dynamic-batch exports float32 only: add --quantize none.")
-        for option, value, least in (
-            ("--calibration-samples", self.calibration_samples, 1),
-            ("--seed", self.seed, 0),
-            ("--learning-steps", self.learning_steps, 0),
-        ):
-            if value is not None and value < least:
-                raise UsageError(f"{option} is {value}, accepted: {least} or more.")
-        if self.min_agreement is not None and not 0 < self.min_agreement <= 1:
-            raise UsageError(f"--min-agreement is {self.min_agreement}, accepted: a share above 0, up to 1.")
-        if self.reading != PLAIN and self.evaluation is None:
-            raise UsageError("--split and --ignore are about pictures with masks: add --eval FOLDER.")
-        if self.max_drop is not None and not (self.max_drop >= 0 and self.evaluation):
-            raise UsageError(f"--max-drop is {self.max_drop}, accepted: 0 or more points, together with --eval FOLDER.")
-
-    def quantised(self, format: Format) -> tuple[Precision, ...]:
-        """The quantised artifacts of ``format``, in the order of QUANTIZE."""
-        if self.quantize is None:
-            return ("int8",) if format == "tflite" else ()
-        return tuple(q for q in self.quantize if format == "tflite" or q in _FOR_ONNX)
-
-    @property
-    def converted(self) -> tuple[Format, ...]:
-        """The formats that torch's network is converted to; an .ort is made of the ONNX model."""
-        wanted = {"onnx" if format == "ort" else format for format in self.formats}
-        return tuple(f for f in FORMATS if f in wanted)
-
-    @staticmethod
-    def check_edge(edge: int) -> None:
-        """Raises UsageError unless the encoder halves ``edge`` five times without a remainder."""
-        if edge not in _EDGES:
-            near = min(_EDGES, key=lambda accepted: abs(accepted - edge))
-            raise UsageError(
-                f"image size {edge} is not usable: accepted are multiples of {_EDGES.step} from "
-                f"{_EDGES.start} to {_EDGES[-1]}; the nearest is {near}."
-            )
-
-    @property
-    def tensor_names(self) -> tuple[str, str]:
-        """Of the models' input and output."""
-        entry, scores = ("image", "scores") if self.io == "image" else ("pixel_values", "logits")
-        return entry, scores if self.output_kind == "scores" else self.output_kind
-
-
-def parse_formats(words: list[str]) -> tuple[Format, ...]:
+def parse_formats(given: str | Sequence[str]) -> tuple[Format, ...]:
     """``--format`` words, "all" among them, in the order of FORMATS. Raises UsageError with a suggestion."""
-    for word in words:
+    words = _words(given)
+    for word in words or ("",):
         if word not in (*FORMATS, "all"):
             near = did_you_mean(word, (*FORMATS, "all"))
             raise UsageError(f"unknown --format {word!r}.{near} Choose {', '.join(FORMATS)} or all.")
     return tuple(f for f in FORMATS if f in words or ("all" in words and f in ALL))
 
 
-def parse_quantize(words: list[str] | None) -> tuple[Precision, ...] | None:
+def _words(given: str | Sequence[str]) -> Sequence[str]:
+    return [given] if isinstance(given, str) else given
+
+
+def parse_quantize(given: str | Sequence[str]) -> tuple[Precision, ...]:
     """``--quantize`` words in the order of QUANTIZE; "none" stands alone. Raises UsageError with a suggestion."""
-    if not words:
-        return None
+    words = _words(given)
     for word in words:
         if word not in (*QUANTIZE, "none"):
             near = did_you_mean(word, (*QUANTIZE, "none"))
@@ -167,10 +71,11 @@ def parse_quantize(words: list[str] | None) -> tuple[Precision, ...] | None:
     return tuple(q for q in QUANTIZE if q in words)
 
 
-def parse_image_size(text: str | None) -> tuple[int, int] | None:
-    """``"256"`` or ``"256x192"`` (height x width). Raises UsageError."""
-    if text is None:
-        return None
+def parse_image_size(text: str | int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """``"256"`` or ``"256x192"`` (height x width); an edge or a pair is taken, too. Raises UsageError."""
+    if text is None or isinstance(text, tuple):
+        return text
+    text = str(text)
     try:
         edges = [int(part) for part in text.lower().split("x")]
     except ValueError:
@@ -194,3 +99,215 @@ def parse_output_kind(word: str) -> OutputKind:
         if word == kind:
             return kind
     raise UsageError(f"unknown --output-kind {word!r}.{did_you_mean(word, OUTPUT_KINDS)} Choose scores or mask.")
+
+
+def parse_ignore(given: int | str | Sequence[int | str]) -> tuple[int, ...]:
+    """``--ignore`` words such as "11" or "0,11" -> (0, 11). Raises UsageError."""
+    each = [given] if isinstance(given, (int, str)) else given
+    words = [word.strip() for text in each for word in str(text).split(",")]
+    for word in words:
+        if not (word.isascii() and word.isdigit()):
+            said = ",".join(map(str, each))
+            raise UsageError(f"--ignore is {said!r}, accepted: indices such as 11 or 0,11.")
+    return tuple(int(word[:9]) for word in words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """What is asked of an export. Its options are written here and nowhere else: the command line is made from them.
+
+    ``name`` and ``preprocess`` are for Python, where ``weights`` may be a torch module in memory: what the bundle calls
+    it, and how a picture becomes its pixels (a PreprocessSpec, or the content of a preprocessor_config.json).
+
+    Raises UsageError for what cannot be exported.
+    """
+
+    variant: str | None = field(
+        default=None,
+        metadata=option(str, "WIDTH", "0.5 0.75 1.0 1.25 1.5 1.75 2.0; default: the checkpoint's, or 1.0."),
+    )
+    weights: str | Path | nn.Module = field(
+        default="auto",
+        kw_only=False,
+        metadata=option(str, "WEIGHTS", "auto, demo, untrained, a hub id, a file or a folder."),
+    )
+    name: str | None = None
+    preprocess: PreprocessSpec | Mapping[str, object] | None = None
+    task: str | None = field(
+        default=None, metadata=option(str, "TASK", "classify or segment; default: what the checkpoint is for.")
+    )
+    formats: Sequence[Format | Literal["all"]] = field(
+        default=ALL,
+        metadata=option(
+            list,
+            "FORMAT",
+            "onnx, tflite, ort (ONNX Runtime Mobile) or all, which is onnx and tflite; repeatable.",
+            "--format",
+            "-f",
+            parse=parse_formats,
+        ),
+    )
+    output: str | Path = field(
+        default=Path(), metadata=option(Path, "FOLDER", "Where the bundle's folder is made.", "--output", "-o")
+    )
+    overwrite: bool = field(default=False, metadata=option(bool, None, "Replace the bundle that is there."))
+    image_size: tuple[int, int] | None = field(
+        default=None,
+        metadata=option(str, "N|HxW", "Pixels, multiples of 32; default: the checkpoint's.", parse=parse_image_size),
+    )
+    io: IO = field(
+        default="image",
+        metadata=option(str, "IO", "image: uint8 RGB in, probabilities out; tensor: the bare network.", parse=parse_io),
+    )
+    output_kind: OutputKind = field(
+        default="scores",
+        metadata=option(
+            str,
+            "KIND",
+            "Of segmentation: scores, logits at the network's resolution; or mask, each pixel's class.",
+            parse=parse_output_kind,
+        ),
+    )
+    opset: int = field(default=DEFAULT_OPSET, metadata=option(int, "N", "ONNX opset, 13 to 20."))
+    dynamic_batch: bool = field(default=False, metadata=option(bool, None, "Leave the batch open (ONNX only)."))
+    labels: str | Path | None = field(
+        default=None, metadata=option(Path, "FILE", "Text file with one class name a line.")
+    )
+    quantize: Sequence[Precision | Literal["none"]] | None = field(
+        default=None,
+        metadata=option(
+            list,
+            "SCHEME",
+            "none, float16, dynamic, int8, full-int8; repeatable. Default: int8 for TFLite.",
+            parse=parse_quantize,
+        ),
+    )
+    calibration: str | Path | None = field(
+        default=None, metadata=option(Path, "FOLDER", "Pictures like those the app will see, 200 or more.")
+    )
+    calibration_samples: int = field(default=DEFAULT_SAMPLES, metadata=option(int, "N", "How many of them are used."))
+    seed: int = field(default=DEFAULT_SEED, metadata=option(int, "N", "Which of them."))
+    learning_steps: int | None = field(
+        default=None, metadata=option(int, "N", "Gradient steps on int8 ranges; default: by the size.")
+    )
+    evaluation: str | Path | None = field(
+        default=None,
+        metadata=option(
+            Path, "FOLDER|CSV", "Labelled pictures, or pictures with masks, to measure accuracy.", "--eval"
+        ),
+    )
+    split: str | None = field(
+        default=None,
+        metadata=option(
+            str,
+            "NAME",
+            "Of a PASCAL VOC folder: the pictures in ImageSets/Segmentation/NAME.txt, such as val; default: all masks.",
+        ),
+    )
+    ignore: Sequence[int] = field(
+        default=(),
+        metadata=option(
+            list, "N,N", "Indices of masks whose pixels do not count, beside 255; repeatable.", parse=parse_ignore
+        ),
+    )
+    min_agreement: float | None = field(
+        default=None,
+        metadata=option(
+            float,
+            "SHARE",
+            "Keep blocks float until int8 has this share of float's answers (top-1, or pixels), such as 0.99.",
+        ),
+    )
+    max_drop: float | None = field(
+        default=None, metadata=option(float, "POINTS", "The same for points of top-1 or mIoU on --eval.")
+    )
+    force: bool = field(
+        default=False, metadata=option(bool, None, "Calibrate on few pictures; write a model that collapsed.")
+    )
+    report: bool = field(default=True, metadata=option(bool, None, "Leave out report.html and the model card."))
+
+    def __post_init__(self) -> None:
+        read_fields(self)
+        self._check_quantisation()
+        if self.variant is not None:
+            object.__setattr__(self, "variant", find_variant(self.variant).name)
+        for edge in self.image_size or ():
+            self.check_edge(edge)
+        if self.opset not in OPSETS:
+            raise UsageError(f"--opset is {self.opset}, accepted: {OPSETS.start} to {OPSETS.stop - 1}.")
+        if self.dynamic_batch and "tflite" in self.formats:
+            raise UsageError("--dynamic-batch is for ONNX; TFLite takes one image: add --format onnx.")
+        self._check_module()
+
+    def _check_module(self) -> None:
+        if isinstance(self.weights, Path):
+            object.__setattr__(self, "weights", str(self.weights))
+        if isinstance(self.weights, str):
+            for name in ("name", "preprocess"):
+                if getattr(self, name) is not None:
+                    raise UsageError(f"{name} is for a torch module in memory; --weights {self.weights} has its own.")
+        elif not hasattr(self.weights, "state_dict"):
+            raise UsageError(
+                f"weights is a {type(self.weights).__name__}, accepted: auto, demo, untrained, a hub id, a file, a "
+                "folder or a torch module."
+            )
+
+    @property
+    def reading(self) -> Reading:
+        """How the labels of ``evaluation`` are to be read."""
+        return Reading(None, self.split, tuple(self.ignore))
+
+    @property
+    def weights_name(self) -> str:
+        """What to call the weights in messages."""
+        held = isinstance(self.weights, (str, Path))
+        return str(self.weights) if held else f"of the {type(self.weights).__name__} in memory"
+
+    def _check_quantisation(self) -> None:
+        reading = self.reading  # refuses impossible words
+        alone = [q for q in self.quantize or () if q not in _FOR_ONNX]
+        if alone and "tflite" not in self.formats:
+            raise UsageError(f"--quantize {alone[0]} is for TFLite, ONNX takes int8: add --format tflite.")
+        if self.dynamic_batch and self.quantize:
+            raise UsageError("--dynamic-batch exports float32 only: add --quantize none.")
+        for flag, value, least in (
+            ("--calibration-samples", self.calibration_samples, 1),
+            ("--seed", self.seed, 0),
+            ("--learning-steps", self.learning_steps, 0),
+        ):
+            if value is not None and value < least:
+                raise UsageError(f"{flag} is {value}, accepted: {least} or more.")
+        if self.min_agreement is not None and not 0 < self.min_agreement <= 1:
+            raise UsageError(f"--min-agreement is {self.min_agreement}, accepted: a share above 0, up to 1.")
+        if reading != PLAIN and self.evaluation is None:
+            raise UsageError("--split and --ignore are about pictures with masks: add --eval FOLDER.")
+        if self.max_drop is not None and not (self.max_drop >= 0 and self.evaluation):
+            raise UsageError(f"--max-drop is {self.max_drop}, accepted: 0 or more points, together with --eval FOLDER.")
+
+    def quantised(self, format: Format) -> tuple[Precision, ...]:
+        """The quantised artifacts of ``format``, in the order of QUANTIZE."""
+        if self.quantize is None:
+            return ("int8",) if format == "tflite" else ()
+        return tuple(q for q in QUANTIZE if q in self.quantize and (format == "tflite" or q in _FOR_ONNX))
+
+    @property
+    def converted(self) -> tuple[Format, ...]:
+        """The formats that torch's network is converted to; an .ort is made of the ONNX model."""
+        wanted = {"onnx" if format == "ort" else format for format in self.formats}
+        return tuple(f for f in FORMATS if f in wanted)
+
+    @staticmethod
+    def check_edge(edge: int) -> None:
+        """Raises UsageError unless the encoder halves ``edge`` five times without a remainder."""
+        if edge not in _EDGES:
+            near = min(_EDGES, key=lambda accepted: abs(accepted - edge))
+            raise UsageError(
+                f"image size {edge} is not usable: accepted are multiples of {_EDGES.step} from "
+                f"{_EDGES.start} to {_EDGES[-1]}; the nearest is {near}."
+            )
+
+    @property
+    def tensor_names(self) -> tuple[str, str]:
+        """Of the models' input and output."""
+        entry, scores = ("image", "scores") if self.io == "image" else ("pixel_values", "logits")
+        return entry, scores if self.output_kind == "scores" else self.output_kind

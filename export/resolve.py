@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvit2.bundle.manifest import MAX_MASK_CLASSES
@@ -21,11 +22,10 @@ __all__ = ["bundle_name", "load", "output_of"]
 def load(request: ExportRequest) -> Checkpoint:
     """The checkpoint with the image size that ``request`` asks for.
 
-    Raises as mvit2.checkpoint.load.load_checkpoint does, and UsageError for options that are not for its task.
+    Raises UsageError for options that are not for its task, and as mvit2.checkpoint.load.load_checkpoint does, for a
+    module in memory as mvit2.checkpoint.from_module.checkpoint_of.
     """
-    from mvit2.checkpoint.load import load_checkpoint
-
-    checkpoint = load_checkpoint(request.weights, request.variant, request.labels, request.task)
+    checkpoint = _opened(request)
     if checkpoint.config.num_channels != 3:
         channels = checkpoint.config.num_channels
         raise ConversionError(f"{checkpoint.origin} takes {channels} channels; a bundle takes RGB pictures.")
@@ -38,6 +38,24 @@ def load(request: ExportRequest) -> Checkpoint:
         checkpoint.config.map_size(spec.image_size)
     _check_options(request, checkpoint)
     return replace(checkpoint, preprocess=spec)
+
+
+def _opened(request: ExportRequest) -> Checkpoint:
+    weights, labels = request.weights, None if request.labels is None else Path(request.labels)
+    if isinstance(weights, (str, Path)):
+        from mvit2.checkpoint.load import load_checkpoint
+
+        return load_checkpoint(str(weights), request.variant, labels, request.task)
+    from mvit2.checkpoint.from_module import checkpoint_of
+
+    return checkpoint_of(
+        weights,
+        name=request.name,
+        preprocess=request.preprocess,
+        variant=request.variant,
+        labels=labels,
+        task=request.task,
+    )
 
 
 def _check_options(request: ExportRequest, checkpoint: Checkpoint) -> None:

@@ -70,7 +70,7 @@ def _imports(path: Path) -> Iterator[Import]:
 IMPORTS = [found for path in SOURCES for found in _imports(path)]
 ENTRY_POINT = "mvit2/__main__.py"
 # What makes and reads graphs, and what is asked of an export, stand on mvit2/ alone; the rest of export/ conducts.
-ON_THE_GROUND = ("export/convert/*", "export/request.py", "export/atomic.py")
+ON_THE_GROUND = ("export/convert/*", "export/request.py", "export/option.py", "export/atomic.py")
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

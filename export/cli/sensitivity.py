@@ -6,54 +6,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-from mvit2.bundle.manifest import DEFAULT_SAMPLES, DEFAULT_SEED
+from mvit2.export.option import request_of
+from mvit2.export.request import ExportRequest
 
 from .app import app
 from .console import screen
-from .options import (
-    Calibration,
-    Force,
-    ImageSize,
-    Json,
-    Learning,
-    Opt,
-    Quiet,
-    Samples,
-    Seed,
-    Variant,
-    Weights,
-)
+from .from_fields import Typed, with_options
+from .options import Json, Opt, Quiet
 
 __all__ = ["sensitivity"]
 
+_OPTIONS = ("variant", "weights", "image_size", "calibration", "calibration_samples", "seed", "learning_steps", "force")
+
 
 @app.command(help="Say what each block of a network loses to int8, on held-out calibration pictures.")
+@with_options(ExportRequest, _OPTIONS)
 def sensitivity(
-    variant: Variant = None,
-    weights: Weights = "auto",
-    image_size: ImageSize = None,
-    calibration: Calibration = None,
-    calibration_samples: Samples = DEFAULT_SAMPLES,
-    seed: Seed = DEFAULT_SEED,
-    learning_steps: Learning = None,
-    force: Force = False,
+    typed: Typed,
     plot: Annotated[Path | None, Opt(metavar="FILE.png", help="Draw the table, too.")] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     screen.configure(quiet, json)
-    from mvit2.export.request import ExportRequest, parse_image_size
-
-    request = ExportRequest(
-        weights=weights,
-        variant=variant,
-        image_size=parse_image_size(image_size),
-        calibration=calibration,
-        calibration_samples=calibration_samples,
-        seed=seed,
-        learning_steps=learning_steps,
-        force=force,
-    )
+    request = request_of(ExportRequest, typed)
     from mvit2.export.int8.sensitivity import analyse, check_plot
     from mvit2.export.int8.sensitivity import plot as draw
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvit2.errors import ConversionError
@@ -46,7 +47,7 @@ def calibrate(request: ExportRequest, spec: PreprocessSpec, listener: Listener) 
         )
         return bundled_crops(spec, request.seed)
     return calibration_images(
-        request.calibration,
+        Path(request.calibration),
         spec,
         samples=request.calibration_samples,
         seed=request.seed,

@@ -33,7 +33,7 @@ def analyse(request: ExportRequest, listener: Listener) -> list[BlockLoss]:
     """Raises Mvit2Error as mvit2.export.pipeline.export does."""
     from mvit2.quantize.learn.sensitivity import sensitivity
 
-    with listener.step(f"load weights {request.weights}"):
+    with listener.step(f"load weights {request.weights_name}"):
         checkpoint = load(request)
     for note in checkpoint.warnings:
         listener.warn(note)

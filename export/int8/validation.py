@@ -94,7 +94,7 @@ def validation_images(
     if request.evaluation is None:
         return ValidationImages("held-out calibration pictures", calibrated.held_out)
     task, labels = checkpoint.task.manifest, checkpoint.config.labels
-    labelled = METRICS[task].read(request.evaluation, labels, request.reading)
+    labelled = METRICS[task].read(Path(request.evaluation), labels, request.reading)
     seen = set(calibrated.record.sha256)
     pairs = list(zip(labelled.pictures, labelled.truth, strict=True))
     apart = [(path, truth) for path, truth in pairs if sha256_of(path) not in seen]

@@ -152,7 +152,7 @@ def test_the_bundle_is_served_as_any_other(bundle: Path, photos: Path, run: Run)
 
 @pytest.mark.parametrize("options", [{"dynamic_batch": True}, {"io": "tensor"}, {"opset": 13}, {"opset": 20}])
 def test_options_that_change_the_model(options: dict[str, object], tmp_path: Path) -> None:
-    request = ExportRequest("demo", "0.5", formats=("onnx", "ort"), output=tmp_path, report=False, **options)
+    request = ExportRequest("demo", variant="0.5", formats=("onnx", "ort"), output=tmp_path, report=False, **options)
     result = export(request, Silent())
     onnx, ort = result.manifest.artifacts
     assert (onnx.file.path, ort.file.path) == ("model_float32.onnx", "model_float32.ort")
@@ -164,7 +164,7 @@ def test_options_that_change_the_model(options: dict[str, object], tmp_path: Pat
 def test_int8_is_measured_as_phones_run_it(clips: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime would clip an .ort's sums on old x86-64 CPUs, where the ONNX model of the same network is right."""
     monkeypatch.setattr("mvit2.runtime.engines.onnx_runtime.sums_in_16_bits", lambda: clips)
-    request = ExportRequest("demo", "0.5", formats=("ort",))
+    request = ExportRequest("demo", variant="0.5", formats=("ort",))
     checkpoint = load(request)
     files = {"onnx": tmp_path / "model_float32.onnx"}
     quantiser = Quantiser(request, checkpoint, model_card("demo", checkpoint, "image"), Silent(), files)

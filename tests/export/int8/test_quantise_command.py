@@ -175,7 +175,7 @@ def test_a_target_out_of_reach_is_a_failure(demo_bundle: Path, pictures: Path, t
             tables.append([row[0] for row in map(list, rows)])
 
     few = {"calibration": pictures, "calibration_samples": 4, "force": True, "learning_steps": 0}
-    request = ExportRequest("demo", "0.5", formats=("onnx",), quantize=("int8",), min_agreement=0.5, **few)
+    request = ExportRequest("demo", variant="0.5", formats=("onnx",), quantize=("int8",), min_agreement=0.5, **few)
     checkpoint = load(request)
     files = {"onnx": Path(shutil.copy(demo_bundle / "model_float32.onnx", tmp_path))}
     quantiser = Contrary(request, checkpoint, model_card("demo", checkpoint, "image"), Watcher(), files)

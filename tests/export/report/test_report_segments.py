@@ -272,7 +272,9 @@ def test_the_page_asks_for_nothing_and_stays_small(evaluated: dict[str, Any], bu
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Never trained, by the export, whose last step the report is."""
     folder = tmp_path_factory.mktemp("network")
-    request = ExportRequest("untrained", "0.5", ("onnx",), folder, image_size=(64, 64), task="segment")
+    request = ExportRequest(
+        "untrained", variant="0.5", formats=("onnx",), output=folder, image_size=(64, 64), task="segment"
+    )
     return export(request).bundle
 
 
