@@ -27,7 +27,7 @@ def describe_bundle(path: Path) -> tuple[list[Table], dict[str, Any]]:
     spec = manifest.preprocess
     resize = f"shortest edge {spec.resize_shortest}" if spec.resize_shortest else f"to {spec.resize_exact}"
     about = [
-        ("variant", f"{manifest.variant}, {manifest.classes} classes"),
+        ("variant", ", ".join([manifest.variant, *([f"{manifest.classes} classes"] if manifest.classes else [])])),
         ("weights", f"{manifest.weights.name} from {manifest.weights.origin}, sha256 {manifest.weights.sha256[:16]}"),
         (
             "preprocessing",
@@ -101,6 +101,8 @@ def _short(text: str) -> str:
 
 
 def _nearness(artifact: Artifact, same: str) -> str:
+    if artifact.unverified is not None:
+        return f"not verified: {artifact.unverified}"
     if artifact.parity is not None:
         return f"{MEASURES[artifact.parity.measure][1]} {artifact.parity.max_relative:.1e}"
     assert artifact.quantisation is not None

@@ -32,7 +32,6 @@ from mvit2.runtime.isolated import scores_apart
 from mvit2.runtime.tasks.bundle_model import scores_of
 from mvit2.runtime.tasks.outputs import Output
 from mvit2.runtime.verify.golden import write_golden
-from mvit2.tasks import SEGMENT
 from mvit2.tflite_file import read_tflite
 from mvit2.versions import installed
 
@@ -284,7 +283,7 @@ class _Build:
         scores = self._scores(backend, reference)
         parity = reference.compare(file.name, scores, precision)
         entry = record(self.folder, file.name)
-        artifact = Artifact(entry, backend.engine, precision, backend.input, backend.output, graph, parity)
+        artifact = Artifact(entry, backend.engine, precision, backend.input, (backend.output,), graph, parity)
         return Converted((artifact,), {file.name: scores}, (parity,))
 
     def _manifest(self, reference: Reference, made: Converted, calibration: Calibration | None) -> Manifest:
@@ -307,7 +306,7 @@ class _Build:
             calibration=calibration,
             tools=installed(_TOOLS),
             output_kind=request.output_kind,
-            colors=class_colors(labels) if checkpoint.task is SEGMENT else (),
+            colors=class_colors(labels) if checkpoint.task.colored else (),
         )
         write_manifest(self.folder, manifest)
         return manifest

@@ -9,9 +9,21 @@ from typing import Literal
 
 from .errors import BundleError, UsageError, did_you_mean
 
-__all__ = ["CLASSIFY", "SEGMENT", "TASKS", "Task", "TaskName", "find_task", "require_task", "task_named", "task_of"]
+__all__ = [
+    "CLASSIFY",
+    "SEGMENT",
+    "TASKS",
+    "OutputKind",
+    "Task",
+    "TaskName",
+    "find_task",
+    "require_task",
+    "task_named",
+    "task_of",
+]
 
 TaskName = Literal["image-classification", "semantic-segmentation"]
+OutputKind = Literal["scores", "mask"]
 
 
 @dataclass(frozen=True)
@@ -22,25 +34,29 @@ class Task:
         name: as it is typed, ``--task segment``.
         manifest: as it is written into a manifest.
         network: what a checkpoint of it holds, in words.
-        labelled: what each of the configuration's labels is a name for.
+        labelled: what each of the configuration's labels is a name for; None where there are no classes to label.
         last_layer: the module that gives one score for each label; its first part is the head.
         metric: by which a labelled set of pictures is judged.
         same: what is counted where two models are compared.
         published: pattern of the hub ids of Apple's checkpoints, and
         published_widths: those that there are; the first is the usual one.
         suffix: of a bundle's and a bundled checkpoint's name.
+        output_kinds: what its models can be made to put out; the first is the usual one.
+        colored: whether a bundle has a color for each class.
     """
 
     name: str
     manifest: TaskName
     network: str
-    labelled: str
+    labelled: str | None
     last_layer: str
     metric: str
     same: str
     published: str
     published_widths: tuple[str, ...]
     suffix: str
+    output_kinds: tuple[OutputKind, ...] = ("scores",)
+    colored: bool = False
 
     @property
     def head(self) -> str:
@@ -75,6 +91,8 @@ SEGMENT = Task(
     published="apple/mobilevitv2-{}-voc-deeplabv3",
     published_widths=("1.0",),
     suffix="-segment",
+    output_kinds=("scores", "mask"),
+    colored=True,
 )
 TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (CLASSIFY, SEGMENT)})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from mvit2.bundle.manifest import Artifact, Engine, Manifest, Precision
-from mvit2.errors import BundleError, did_you_mean
+from mvit2.errors import BundleError
 from mvit2.units import human_bytes
 
 __all__ = ["ENGINES", "choose_artifacts", "reason"]
@@ -23,15 +23,16 @@ def choose_artifacts(
 
     Raises BundleError: a name that the bundle does not hold, or no file for ``engine``.
     """
-    held = {a.file.path: a for a in manifest.artifacts if engine in (None, a.engine)}
-    for name in wanted:
-        if name not in held:
-            near, which = did_you_mean(name, held), f" for {engine}" if engine else ""
-            raise BundleError(f"{bundle} has no artifact {name!r}{which}.{near} It holds: {', '.join(held) or 'none'}.")
+    held = [a for a in manifest.artifacts if engine in (None, a.engine)]
+    named = tuple(manifest.artifact(name) for name in dict.fromkeys(wanted))
+    other = next((a for a in named if a not in held), None)
+    if other is not None:
+        accepted = ", ".join(a.file.path for a in held) or "none"
+        raise BundleError(f"{other.file.path} is for {other.engine}, {bundle} holds for {engine}: {accepted}.")
     if not held:
         others = ", ".join(a.file.path for a in manifest.artifacts)
         raise BundleError(f"{bundle} has no file for {engine}. It holds: {others}. Leave out --engine, or export it.")
-    return tuple(held[name] for name in dict.fromkeys(wanted)) or (min(held.values(), key=_rank),)
+    return named or (min(held, key=_rank),)
 
 
 def _rank(artifact: Artifact) -> tuple[int, int, bool]:

@@ -85,9 +85,11 @@ def _opener(artifact: Artifact) -> str:
 
 def _accuracy(artifact: Artifact, task: AppTask) -> str:
     """What the manifest knows of it."""
+    if artifact.unverified is not None:
+        return f"not verified: {artifact.unverified}"
     if artifact.parity is not None:
         return f"{ERRORS[artifact.parity.measure]} against torch: {artifact.parity.max_relative:.1e}"
-    assert artifact.quantisation is not None  # one of the two, says Artifact
+    assert artifact.quantisation is not None  # one of the three, says Artifact
     found = artifact.quantisation.fidelity
     same = task.same.format(share=f"{found.agreement:.1%}", pictures=f"{found.images} {found.source}")
     text = f"{same}, {found.snr_db:.1f} dB"

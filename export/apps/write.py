@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mvit2.bundle.manifest import LABELS, Artifact, Engine, FileRecord, Manifest, verified_path, write_manifest
+from mvit2.errors import BundleError
 from mvit2.runtime.verify.golden import GOLDEN, read_golden
 from mvit2.runtime.web.server import PAGE
 from mvit2.tasks import TaskName
@@ -33,7 +34,8 @@ def write_app(folder: Path, platform: str, bundle: Path, values: Mapping[str, An
     target, manifest, artifacts = TARGETS[platform], values["manifest"], values["artifacts"]
     golden = _golden_files(bundle, manifest, artifacts)
     labels = [file for file in manifest.files if file.path == LABELS]
-    _copy(bundle, [*(artifact.file for artifact in artifacts), *labels], folder / target.model)
+    models = (part for artifact in artifacts for part in artifact.parts)
+    _copy(bundle, [*models, *labels], folder / target.model)
     _copy(bundle, golden, folder / target.golden)
     kept = (*labels, *(golden if target.golden == target.model else ()))
     write_manifest(folder / target.model, replace(manifest, artifacts=tuple(artifacts), files=kept))
@@ -49,7 +51,11 @@ def write_app(folder: Path, platform: str, bundle: Path, values: Mapping[str, An
 def _golden_files(bundle: Path, manifest: Manifest, artifacts: Sequence[Artifact]) -> list[FileRecord]:
     """All but the scores of model files that stay behind."""
     read_golden(bundle, manifest)  # refuses what a test could not use
-    scores = json.loads((bundle / GOLDEN).read_text(encoding="utf-8"))["scores"]
+    scores = json.loads((bundle / GOLDEN).read_text(encoding="utf-8")).get("scores")
+    if scores is None:
+        raise BundleError(
+            f"{bundle / GOLDEN} is of an older layout, which an app cannot read; export the bundle again."
+        )
     taken = {scores[a.file.path]["file"] for a in artifacts}
     left = {one["file"] for one in scores.values()} - taken
     return [file for file in manifest.files if file.path.startswith("golden/") and file.path not in left]

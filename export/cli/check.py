@@ -8,7 +8,7 @@ from mvit2.errors import CheckFailed, Mvit2Error
 
 from .app import app
 from .console import screen
-from .options import Bundle, Json, Quiet, Threads
+from .options import Bundle, Json, Quiet, Strict, Threads
 
 __all__ = ["check"]
 
@@ -19,6 +19,7 @@ __all__ = ["check"]
 def check(
     bundle: Bundle,
     threads: Threads = None,
+    strict: Strict = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -28,6 +29,8 @@ def check(
     report = check_bundle(bundle, threads)
     for file, reason in report.skipped:
         screen.warn(f"{file} was not checked: {reason}")
+    for file, reason in report.unverified:
+        screen.warn(f"{file} is not verified: {reason}")
     if not report.differences:
         raise Mvit2Error("nothing was checked: no engine is installed: pip install 'mvit2[ort]' or 'mvit2[litert]'.")
     if report.other_pixels:
@@ -42,6 +45,9 @@ def check(
             "or report this machine and its engine's version.",
             report.differences,
         )
+    if strict and report.unverified:
+        files = ", ".join(file for file, _ in report.unverified)
+        raise CheckFailed(f"--strict: {files} was never compared with torch; leave it out, or leave --strict out.")
     screen.json({"passed": True, **asdict(report)})
     screen.differences(report.differences)
     screen.result(f"{bundle} is intact and computes what it did when made. next: mvit2 predict {bundle} PHOTO.jpg")

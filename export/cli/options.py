@@ -32,6 +32,7 @@ __all__ = [
     "Quiet",
     "Runs",
     "Split",
+    "Strict",
     "Synsets",
     "ThreadList",
     "Threads",
@@ -59,6 +60,7 @@ Variant = Annotated[str | None, typer_option(ExportRequest, "variant")]
 Labels = Annotated[Path | None, typer_option(ExportRequest, "labels")]
 Overwrite = Annotated[bool, Opt("--overwrite", help="Replace the bundle that is there.")]
 
+Strict = Annotated[bool, Opt("--strict", help="Fail where a file was never compared with torch.")]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]
 BundleIfAny = Annotated[Path | None, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, WebP or BMP.")]

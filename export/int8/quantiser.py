@@ -165,7 +165,7 @@ class Quantiser:
         backend = open_model(file)
         graph = inspect_tflite(file) if task.format == "tflite" else onnx_facts(file)
         entry, engine = record(file.parent, file.name), _ENGINES[task.format]
-        return Artifact(entry, engine, task.precision, backend.input, backend.output, graph, None, quantisation)
+        return Artifact(entry, engine, task.precision, backend.input, (backend.output,), graph, None, quantisation)
 
     def _refuse_collapse(self, file: Path, fidelity: Fidelity) -> None:
         if fidelity.agreement >= COLLAPSE:

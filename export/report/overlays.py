@@ -79,7 +79,8 @@ class Album:
         self._labels = labels
         self._plain = next((n for n, s in self.segmenters.items() if s.artifact.precision == "float32"), None)
         colors = rgb_table(manifest.colors)
-        painted = colors.any(1) & (np.arange(256) < manifest.classes)  # not what is black, or a truth that is no class
+        known = np.arange(256) < manifest.class_count
+        painted = colors.any(1) & known  # not what is black, or a truth that is no class
         self._colors = np.hstack([colors, np.where(painted, _COVER, 0).astype(np.uint8)[:, None]])
 
     def scene(

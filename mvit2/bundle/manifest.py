@@ -5,25 +5,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from mvit2.difference import Difference
-from mvit2.errors import BundleError, UsageError
+from mvit2.errors import BundleError, UsageError, did_you_mean
 from mvit2.image.palette import COLOR
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.network.blocks import Block
 from mvit2.strict_json import decode
-from mvit2.tasks import SEGMENT, TaskName
+from mvit2.tasks import TASKS, OutputKind, TaskName, task_named
 
 from .accelerator import Accelerator
+from .files import FileRecord, folder_record, record, sha256_of, verified_folder, verified_path
 from .measurements import Calibration, Quantisation
+from .proofs import Proof
+from .upgrade import OLDEST_VERSION, SCHEMA_VERSION, upgraded
 
 __all__ = [
     "DEFAULT_SAMPLES",
@@ -42,23 +43,22 @@ __all__ = [
     "Precision",
     "TensorFacts",
     "WeightsIdentity",
+    "manifest_text",
     "read_labels",
     "read_manifest",
     "record",
     "sha256_of",
+    "verified_artifact",
     "verified_path",
     "write_manifest",
 ]
 
 MANIFEST, LABELS = "manifest.json", "labels.txt"
-SCHEMA_VERSION = 3
 _MAX_BYTES = 8 << 20
-_MAX_PATH = 200
+_MAX_TEXT = 300
 DEFAULT_SAMPLES, DEFAULT_SEED = 256, 0  # of the pictures to calibrate on: how many, and which
 MAX_MASK_CLASSES = 256  # a mask's pixel is one byte
-_FILE_NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*")
 IO = Literal["image", "tensor"]
-OutputKind = Literal["scores", "mask"]
 Engine = Literal["onnxruntime", "litert"]
 Precision = Literal["float32", "float16", "dynamic", "int8", "full-int8"]
 _SUFFIXES: Mapping[Engine, tuple[str, ...]] = {"onnxruntime": (".onnx", ".ort"), "litert": (".tflite",)}
@@ -102,40 +102,69 @@ class GraphFacts:
 
 
 @dataclass(frozen=True)
-class FileRecord:
-    """A file of the bundle: POSIX path inside it, size and content."""
-
-    path: str
-    bytes: int
-    sha256: str
-
-    def __post_init__(self) -> None:
-        if len(self.path) > _MAX_PATH or not _FILE_NAME.fullmatch(self.path):
-            raise BundleError(
-                f"manifest names the file {self.path[:80]!r}; accepted are plain relative paths of A-Z a-z 0-9 _ . - / "
-                f"and at most {_MAX_PATH} characters"
-            )
-
-
-@dataclass(frozen=True)
 class Artifact:
-    """A model file that a runtime can open."""
+    """A model that a runtime can open: a file, or a folder of files.
+
+    Attributes:
+        file: the model; of a folder, the record that ``files.folder_record`` makes of ``files``.
+        input: the one image that every network here takes, so that there is no list of inputs.
+        outputs: one or more, in the model's own order; the first is what the task answers with.
+        parity: with torch; quantisation: how near to float32; unverified: why neither could be measured where the
+            bundle was made. Exactly one of the three is given.
+        files: what a folder holds; empty for a file.
+
+    Raises BundleError for what contradicts itself.
+    """
 
     file: FileRecord
     engine: Engine
     precision: Precision
     input: TensorFacts
-    output: TensorFacts
+    outputs: tuple[TensorFacts, ...]
     graph: GraphFacts
-    parity: Difference | None  # with torch, for float artifacts
-    quantisation: Quantisation | None = None  # for the others
+    parity: Difference | None = None
+    quantisation: Quantisation | None = None
+    unverified: str | None = None
+    files: tuple[FileRecord, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.file.path.endswith(_SUFFIXES[self.engine]):
             accepted = " or ".join(_SUFFIXES[self.engine])
             raise BundleError(f"manifest gives {self.file.path} to {self.engine}, accepted: *{accepted}")
-        if (self.parity is None) == (self.quantisation is None):
-            raise BundleError(f"manifest must give {self.file.path} either parity or quantisation")
+        if not self.outputs:
+            raise BundleError(f"manifest gives {self.file.path} no outputs, accepted: one or more")
+        if sum(proof is not None for proof in (self.parity, self.quantisation, self.unverified)) != 1:
+            raise BundleError(
+                f"manifest must give {self.file.path} either parity or quantisation, or say unverified: why"
+            )
+        why = self.unverified
+        if why is not None and not (why.isprintable() and 0 < len(why) <= _MAX_TEXT):
+            raise BundleError(
+                f"manifest says of {self.file.path} unverified: {why[:40]!r}, accepted: 1 to {_MAX_TEXT} printable "
+                "characters"
+            )
+        if self.files:
+            self._check_folder()
+
+    def _check_folder(self) -> None:
+        paths = [file.path for file in self.files]
+        outside = next((path for path in paths if not path.startswith(f"{self.file.path}/")), None)
+        if outside is not None:
+            raise BundleError(
+                f"manifest lists {outside[:80]!r} as a part of {self.file.path}, accepted: files inside it"
+            )
+        if len(set(paths)) != len(paths) or folder_record(self.file.path, self.files) != self.file:
+            raise BundleError(f"manifest's record of {self.file.path} is not that of the {len(paths)} files it lists")
+
+    @property
+    def output(self) -> TensorFacts:
+        """What the task answers with."""
+        return self.outputs[0]
+
+    @property
+    def parts(self) -> tuple[FileRecord, ...]:
+        """The files on disk: the model, or everything in its folder."""
+        return self.files or (self.file,)
 
 
 @dataclass(frozen=True)
@@ -145,7 +174,9 @@ class Manifest:
     ``io``: "image" = uint8 RGB [1, H, W, 3] -> softmax scores; "tensor" = float32 NCHW -> logits.
     ``output_kind`` of a segmentation network: "scores" = float32 [1, h, w, classes], logits at its own resolution;
     "mask" = uint8 [1, H, W], the class of every pixel of the input. ``colors`` are "#rrggbb", one for each of its
-    classes. Of a classifier: "scores", none.
+    classes. Of a classifier: "scores", none. ``classes`` is None for a task that has none.
+
+    Raises BundleError for what contradicts itself or the task's row in mvit2.tasks.
     """
 
     schema_version: int
@@ -155,7 +186,7 @@ class Manifest:
     io: IO
     weights: WeightsIdentity
     preprocess: PreprocessSpec
-    classes: int
+    classes: int | None
     artifacts: tuple[Artifact, ...]
     files: tuple[FileRecord, ...]  # all others: labels, golden vectors
     parity: tuple[Difference, ...]  # every stage of the chain, in order
@@ -164,55 +195,73 @@ class Manifest:
     tools: Mapping[str, str] = field(default_factory=dict)  # library -> version that made this bundle
     output_kind: OutputKind = "scores"
     colors: tuple[str, ...] = ()
+    proofs: tuple[Proof, ...] = ()  # of the artifacts on accelerators
 
     def __post_init__(self) -> None:
         if not self.artifacts:
             raise BundleError("the manifest lists no model file")
-        segments, masks = self.task == SEGMENT.manifest, self.output_kind == "mask"
-        if masks and not (segments and self.classes <= MAX_MASK_CLASSES):
-            accepted = f"{SEGMENT.manifest} with at most {MAX_MASK_CLASSES}"
-            raise BundleError(f"the manifest has masks of {self.classes} classes for {self.task}, accepted: {accepted}")
-        if len(self.colors) != (self.classes if segments else 0):
-            accepted = f"{self.classes}, one for each class" if segments else "none, classifiers have no use for them"
-            raise BundleError(f"the manifest has {len(self.colors)} colors, accepted: {accepted}")
+        self._check_task()
         odd = next((color for color in self.colors if not COLOR.fullmatch(color)), None)
         if odd is not None:
             raise BundleError(f"the manifest has the color {odd[:20]!r}, accepted: like '#80ff00'")
+        unknown = {proof.file for proof in self.proofs} - {artifact.file.path for artifact in self.artifacts}
+        if unknown:
+            raise BundleError(f"the manifest has a proof of {min(unknown)[:80]!r}, accepted: of its model files")
+
+    def _check_task(self) -> None:
+        task, classes = task_named(self.task), self.classes
+        if (classes is None) != (task.labelled is None):
+            accepted = "none" if task.labelled is None else "how many there are"
+            raise BundleError(f"the manifest has {classes} classes for {self.task}, accepted: {accepted}")
+        too_many = self.output_kind == "mask" and self.class_count > MAX_MASK_CLASSES
+        if too_many or self.output_kind not in task.output_kinds:
+            able = " or ".join(row.manifest for row in TASKS.values() if self.output_kind in row.output_kinds)
+            accepted = f"{able} with at most {MAX_MASK_CLASSES}"
+            raise BundleError(f"the manifest has masks of {classes} classes for {self.task}, accepted: {accepted}")
+        wanted = self.class_count if task.colored else 0
+        if len(self.colors) != wanted:
+            accepted = f"{wanted}, one for each class" if task.colored else f"none, {task.network} has no use for them"
+            raise BundleError(f"the manifest has {len(self.colors)} colors, accepted: {accepted}")
+
+    @property
+    def class_count(self) -> int:
+        """``classes`` of a task that has them. Raises BundleError: it has none."""
+        if self.classes is None:
+            raise BundleError(f"{self.name} is for {self.task}, which has no classes")
+        return self.classes
+
+    @property
+    def unverified(self) -> Mapping[str, str]:
+        """Artifact -> why nobody has compared it with torch."""
+        return {a.file.path: a.unverified for a in self.artifacts if a.unverified is not None}
+
+    def artifact(self, name: str) -> Artifact:
+        """The artifact of that file name. Raises BundleError, naming near misses."""
+        held = {artifact.file.path: artifact for artifact in self.artifacts}
+        if name not in held:
+            near = did_you_mean(name, held)
+            raise BundleError(f"{self.name} has no artifact {name!r}.{near} It holds: {', '.join(held)}.")
+        return held[name]
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def verified_artifact(bundle: Path, artifact: Artifact) -> Path:
+    """The model on disk, after it was found to be the manifest's: a file, or a folder. Raises BundleError."""
+    if artifact.files:
+        return verified_folder(bundle, artifact.file, artifact.files)
+    return verified_path(bundle, artifact.file)
 
 
-def record(bundle: Path, path: str) -> FileRecord:
-    return FileRecord(path, (bundle / path).stat().st_size, sha256_of(bundle / path))
-
-
-def verified_path(bundle: Path, file: FileRecord) -> Path:
-    """The file on disk, after size and sha256 were found to be the manifest's. Raises BundleError."""
-    path = bundle / PurePosixPath(file.path)
-    if not os.path.isfile(path):
-        raise BundleError(f"{path} is missing; the manifest lists it. Export or copy the bundle again.")
-    if not path.resolve().is_relative_to(bundle.resolve()):
-        raise BundleError(f"{path} leads out of the bundle; copy the bundle without links.")
-    actual = sha256_of(path) if path.stat().st_size == file.bytes else f"{path.stat().st_size} bytes"
-    if actual != file.sha256:
-        expected = file.sha256 if len(actual) == len(file.sha256) else f"{file.bytes} bytes"
-        raise BundleError(
-            f"{path} was changed: sha256 or size is {actual[:20]}, the manifest says {expected[:20]}. "
-            "Export or copy the bundle again."
-        )
-    return path
+def manifest_text(manifest: Manifest) -> str:
+    """As ``write_manifest`` writes it. Raises ValueError for a figure that is no number."""
+    return json.dumps(asdict(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
-    text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    (bundle / MANIFEST).write_text(text, encoding="utf-8")
+    (bundle / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
 
 
 def read_manifest(bundle: Path) -> Manifest:
-    """Raises BundleError: no bundle, damaged, or of a newer schema."""
+    """A manifest of any schema so far, as one of the present. Raises BundleError: no bundle, damaged, or newer."""
     path = bundle / MANIFEST
     if not os.path.isfile(path):  # unlike Path.is_file, also False for a name that is too long
         exists = os.path.exists(bundle)
@@ -225,9 +274,10 @@ def read_manifest(bundle: Path) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: not readable JSON ({error}). Export the bundle again.") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if type(version) is int and version != SCHEMA_VERSION:
-        todo = "upgrade mvit2" if version > SCHEMA_VERSION else "export the bundle again"
-        raise BundleError(f"{path} has schema_version {str(version)[:20]}, this mvit2 reads {SCHEMA_VERSION}: {todo}.")
+    if type(version) is int:
+        if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
+            raise _other_schema(path, version)
+        content = upgraded(content)
     try:
         manifest: Manifest = decode(Manifest, content, "manifest")
     except (ValueError, UsageError, BundleError) as error:
@@ -235,8 +285,16 @@ def read_manifest(bundle: Path) -> Manifest:
     return manifest
 
 
+def _other_schema(path: Path, version: int) -> BundleError:
+    todo = "upgrade mvit2" if version > SCHEMA_VERSION else "export the bundle again"
+    read = f"{OLDEST_VERSION} to {SCHEMA_VERSION}"
+    return BundleError(f"{path} has schema_version {str(version)[:20]}, this mvit2 reads {read}: {todo}.")
+
+
 def read_labels(bundle: Path, manifest: Manifest) -> tuple[str, ...]:
-    """One name a line, as many as the network has classes. Raises BundleError."""
+    """One name a line, as many as the network has classes; () for a task without any. Raises BundleError."""
+    if manifest.classes is None:
+        return ()
     file = next((f for f in manifest.files if f.path == LABELS), None)
     if file is None:
         raise BundleError(f"{bundle / MANIFEST} lists no {LABELS}. Export the bundle again.")

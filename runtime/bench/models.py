@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mvit2
-from mvit2.bundle.manifest import Engine, Manifest, read_labels, read_manifest, verified_path
+from mvit2.bundle.manifest import Engine, Manifest, read_labels, read_manifest, verified_artifact
 from mvit2.errors import BundleError, MissingEngineError, UsageError, did_you_mean
 from mvit2.image.decode import load_image
 from mvit2.image.placement import Placement
@@ -108,7 +108,7 @@ def _artifacts(bundle: Path) -> list[Subject]:
     pipeline = Pipeline(manifest, read_labels(bundle, manifest))
     macs = sum(block.macs for block in manifest.blocks) or None
     return [
-        Subject("", verified_path(bundle, a.file), precision=a.precision, pipeline=pipeline, macs=macs)
+        Subject("", verified_artifact(bundle, a), precision=a.precision, pipeline=pipeline, macs=macs)
         for a in manifest.artifacts
     ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mvit2.bundle.manifest import MANIFEST, Artifact, Manifest, read_labels, read_manifest, sha256_of
-from mvit2.errors import BundleError, MissingEngineError, Mvit2Error, did_you_mean
+from mvit2.errors import MissingEngineError, Mvit2Error
 from mvit2.image.dataset import PLAIN, Reading
 from mvit2.image.masks import ignored
 from mvit2.runtime.tasks.bundle_model import open_artifact
@@ -78,7 +78,9 @@ class Plan:
         pictures = json.dumps(list(zip(self.names, self.sizes, self.truth, strict=True)), default=mask).encode()
         artifacts = tuple(artifact.file.path for artifact in self.artifacts)
         sha256 = hashlib.sha256(pictures).hexdigest()
-        return Header(sha256_of(self.bundle / MANIFEST), len(self.pictures), sha256, artifacts, self.manifest.classes)
+        return Header(
+            sha256_of(self.bundle / MANIFEST), len(self.pictures), sha256, artifacts, self.manifest.class_count
+        )
 
 
 def plan(bundle: Path, source: Path, artifacts: Sequence[str] = (), reading: Reading = PLAIN) -> Plan:
@@ -97,7 +99,7 @@ def plan(bundle: Path, source: Path, artifacts: Sequence[str] = (), reading: Rea
     """
     manifest = read_manifest(bundle)
     labels = read_labels(bundle, manifest)
-    wanted = _wanted(bundle, manifest, artifacts)
+    wanted = _wanted(manifest, artifacts)
     labelled = metric_of(manifest).read(source, labels, reading)
     usable, skipped = [], []
     for artifact in wanted:
@@ -125,10 +127,6 @@ def plan(bundle: Path, source: Path, artifacts: Sequence[str] = (), reading: Rea
     )
 
 
-def _wanted(bundle: Path, manifest: Manifest, names: Sequence[str]) -> list[Artifact]:
-    held = {artifact.file.path: artifact for artifact in manifest.artifacts}
-    for name in names:
-        if name not in held:
-            near = did_you_mean(name, held)
-            raise BundleError(f"{bundle} has no artifact {name!r}.{near} It holds: {', '.join(held)}.")
-    return [artifact for name, artifact in held.items() if not names or name in names]
+def _wanted(manifest: Manifest, names: Sequence[str]) -> list[Artifact]:
+    named = [manifest.artifact(name) for name in names]
+    return [artifact for artifact in manifest.artifacts if not named or artifact in named]

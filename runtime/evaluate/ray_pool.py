@@ -87,7 +87,8 @@ def run_on_ray(
 def _drive(job: Job, todo: Sequence[Picture], processes: int | None, address: str, pipe: Pipe) -> None:
     _detach()
     try:
-        models = {a.file.path: verified_path(job.bundle, a.file).read_bytes() for a in job.artifacts}
+        parts = [part for artifact in job.artifacts for part in artifact.parts]
+        models = {part.path: verified_path(job.bundle, part).read_bytes() for part in parts}
         parcel = _Parcel(job, models, installed(_LIBRARIES))
         with cluster(address, processes or usable_cores(), sum(map(len, models.values()))) as found:
             _share_out(parcel, todo, processes or found, pipe)

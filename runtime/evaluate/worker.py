@@ -95,7 +95,7 @@ def _rows(job: Job, backends: Sequence[Backend], pictures: Decoded) -> list[Row[
     for backend, artifact in zip(backends, job.artifacts, strict=True):
         for picture, pixels, _ in readable:
             found = scores_of(backend, manifest.io, manifest.preprocess, pixels[None], output)[0]
-            if not output.sound(found, manifest.classes):
+            if not output.sound(found, manifest.class_count):
                 raise CheckFailed(
                     f"{artifact.file.path} answers NaN, Inf or a class that it does not have for "
                     f"{str(picture.file.path)!r}; accepted: {output.name} of {manifest.classes} classes; the model is "

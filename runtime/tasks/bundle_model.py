@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mvit2.bundle.manifest import IO, Artifact, Manifest, read_labels, read_manifest, verified_path
-from mvit2.errors import BundleError, ImageError, MissingEngineError, did_you_mean
+from mvit2.bundle.manifest import IO, Artifact, Manifest, read_labels, read_manifest, verified_artifact
+from mvit2.errors import BundleError, ImageError, MissingEngineError
 from mvit2.image.preprocess import to_pixel_values
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.runtime.engines.backend import Backend
@@ -54,7 +54,7 @@ class BundleModel:
         require_task(cls.task, manifest.task, bundle)
         labels = read_labels(bundle, manifest)
         missing: MissingEngineError | None = None
-        for candidate in _candidates(bundle, manifest, artifact):
+        for candidate in manifest.artifacts if artifact is None else (manifest.artifact(artifact),):
             try:
                 backend = open_artifact(bundle, manifest, candidate, threads)
             except MissingEngineError as error:
@@ -100,7 +100,7 @@ def scores_of(
 def open_artifact(bundle: Path, manifest: Manifest, artifact: Artifact, threads: int | None = None) -> Backend:
     """Open one of the bundle's model files. Raises as BundleModel.open, and where the model has another interface."""
     output = output_of(manifest)
-    backend = open_model(verified_path(bundle, artifact.file), threads)
+    backend = open_model(verified_artifact(bundle, artifact), threads)
     height, width = manifest.preprocess.image_size
     shape = (height, width, 3) if manifest.io == "image" else (3, height, width)
     said = ("uint8" if manifest.io == "image" else "float32", shape, output.dtype, output.shape(manifest, artifact))
@@ -108,11 +108,3 @@ def open_artifact(bundle: Path, manifest: Manifest, artifact: Artifact, threads:
     if found != said:
         raise BundleError(f"{bundle / artifact.file.path} maps {found}, the manifest says {said}. Export it again.")
     return backend
-
-
-def _candidates(bundle: Path, manifest: Manifest, artifact: str | None) -> Sequence[Artifact]:
-    names = [a.file.path for a in manifest.artifacts]
-    if artifact is not None and artifact not in names:
-        near = did_you_mean(artifact, names)
-        raise BundleError(f"{bundle} has no artifact {artifact!r}.{near} It holds: {', '.join(names)}.")
-    return [a for a in manifest.artifacts if artifact in (None, a.file.path)]

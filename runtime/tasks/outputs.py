@@ -62,7 +62,7 @@ class Output:
 def _logits_shape(manifest: Manifest, artifact: Artifact) -> tuple[int, ...]:
     """What the manifest says, which must be the map of one of the strides."""
     height, width = manifest.preprocess.image_size
-    maps = [(-(-height // stride), -(-width // stride), manifest.classes) for stride in _STRIDES]
+    maps = [(-(-height // stride), -(-width // stride), manifest.class_count) for stride in _STRIDES]
     found = artifact.output.shape[1:]
     for shape in maps:
         if found == shape:
@@ -87,7 +87,7 @@ PROBABILITIES = Output(
     dtype="float32",
     suffix=".f32",
     floor=SMALLEST_PROBABILITY,
-    shape=lambda manifest, _: (manifest.classes,),
+    shape=lambda manifest, _: (manifest.class_count,),
     of_network=lambda outputs: np.exp(log_softmax(outputs)),
     of_logits=lambda logits, _: np.exp(log_softmax(logits)),
     sound=lambda numbers, _: bool(((numbers >= 0) & (numbers <= 1)).all()),

@@ -130,7 +130,7 @@ def _judge_mask(job: Job, picture: Picture, placement: Placement, outputs: Seque
     answers = tuple(
         MaskAnswer(
             labelled,
-            seen_confusion(truth, classes, placement, manifest.classes, job.ignored).cells,
+            seen_confusion(truth, classes, placement, manifest.class_count, job.ignored).cells,
             tuple(int((classes == other).sum()) for other in seen),
             None if reference is None else float(np.square(centred - reference).sum()),
         )

@@ -33,11 +33,13 @@ class BundleReport:
         differences: each model file against the scores that it gave when it was made.
         other_pixels: golden pictures of which this machine's preprocessing makes other pixels.
         skipped: artifacts that this machine cannot judge, and why: an engine to install, a CPU that clips.
+        unverified: artifacts that were never compared with torch, nor here, and why.
     """
 
     differences: tuple[Difference, ...]
     other_pixels: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
+    unverified: tuple[tuple[str, str], ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -74,4 +76,6 @@ def check_bundle(path: str | Path, threads: int | None = None) -> BundleReport:
         scores = scores_of(backend, manifest.io, manifest.preprocess, golden.pixels, output)
         tolerance = output.tolerances[artifact.precision]  # ours, not what an untrusted file says
         differences.append(output.compare(artifact.file.path, golden.scores[artifact.file.path], scores, tolerance))
-    return BundleReport(tuple(differences), tuple(other_pixels), tuple(skipped))
+    compared = {difference.stage for difference in differences}
+    unverified = tuple((file, why) for file, why in manifest.unverified.items() if file not in compared)
+    return BundleReport(tuple(differences), tuple(other_pixels), tuple(skipped), unverified)

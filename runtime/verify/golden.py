@@ -71,10 +71,28 @@ class _Index:
     scores: Mapping[str, _Scores]
 
 
+@dataclass(frozen=True)
+class _OldCase:
+    name: str
+    pixels: str  # PNG, after preprocessing
+    probabilities: tuple[float, ...]  # of torch
+    quantised: Mapping[str, tuple[float, ...]]  # of each quantised model file
+
+
+@dataclass(frozen=True)
+class _OldIndex:
+    """What bundles of schema 1 and 2 have. Their pictures before preprocessing are not kept."""
+
+    cases: tuple[_OldCase, ...]
+
+
 def write_golden(
     bundle: Path, golden: Golden, artifacts: Sequence[Artifact], output: Output = PROBABILITIES
 ) -> list[str]:
-    """Write ``golden/``; returns the paths inside the bundle."""
+    """Write ``golden/``; returns the paths inside the bundle.
+
+    ``golden`` has the scores of every artifact: what it said, or of one that cannot run here, what torch says.
+    """
     (bundle / GOLDEN).parent.mkdir()
     cases, files = [], [GOLDEN]
     for name, picture, pixels in zip(golden.names, golden.pictures, golden.pixels, strict=True):
@@ -109,7 +127,10 @@ def read_golden(bundle: Path, manifest: Manifest) -> Golden:
         raise BundleError(f"{bundle} has no golden vectors ({GOLDEN}). Export it again.")
     text = verified_path(bundle, files[GOLDEN]).read_bytes()
     try:
-        index: _Index = decode(_Index, json.loads(text), "golden")
+        content = json.loads(text)
+        if isinstance(content, dict) and content.keys() == {"cases"}:
+            return _read_old(bundle, manifest, files, decode(_OldIndex, content, "golden"))
+        index: _Index = decode(_Index, content, "golden")
         return _read(bundle, manifest, files, index)
     except (ImageError, LookupError, RecursionError, ValueError) as error:
         what = f"{error.args[0]!r} is missing" if isinstance(error, LookupError) else str(error)
@@ -135,9 +156,27 @@ def _read(bundle: Path, manifest: Manifest, files: Mapping[str, FileRecord], ind
         file, kind = files[index.scores[name].file], _stored(output)
         raw = _raw(bundle, file, len(cases), *of_one, kind.itemsize)
         scores[name] = np.frombuffer(raw, kind).reshape(-1, *of_one)
-        if not output.sound(scores[name], manifest.classes):
+        if not output.sound(scores[name], manifest.classes or 0):
             raise ValueError(f"{file.path} holds numbers that are no {output.name}")
     return Golden(tuple(case.name for case in cases), tuple(pictures), np.stack(pixels), scores)
+
+
+def _read_old(bundle: Path, manifest: Manifest, files: Mapping[str, FileRecord], index: _OldIndex) -> Golden:
+    """Float artifacts are held against torch, as they were then."""
+    shape, output = (*manifest.preprocess.image_size, 3), output_of(manifest)
+    pixels = [np.asarray(load_image(verified_path(bundle, files[case.pixels]))) for case in index.cases]
+    if {one.shape for one in pixels} != {shape}:
+        raise ValueError(f"{len(pixels)} cases, expected one or more of {list(shape)}")
+    scores = {}
+    for artifact in manifest.artifacts:
+        name, of_one = artifact.file.path, output.shape(manifest, artifact)
+        answers = [case.quantised[name] if artifact.quantisation else case.probabilities for case in index.cases]
+        if {len(answer) for answer in answers} != {np.prod(of_one)}:
+            raise ValueError(f"other than {np.prod(of_one)} numbers of {name}")
+        scores[name] = np.array(answers, output.dtype).reshape(-1, *of_one)
+        if not output.sound(scores[name], manifest.classes or 0):
+            raise ValueError(f"numbers of {name} that are no {output.name}")
+    return Golden(tuple(case.name for case in index.cases), (None,) * len(pixels), np.stack(pixels), scores)
 
 
 def _stored(output: Output) -> np.dtype[Any]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import ipaddress
+import json
 import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -21,7 +22,18 @@ from socketserver import ThreadingTCPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from mvit2.bundle.manifest import MANIFEST, FileRecord, read_labels, read_manifest, record, verified_path
+from mvit2.bundle.manifest import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    FileRecord,
+    Manifest,
+    manifest_text,
+    read_labels,
+    read_manifest,
+    record,
+    verified_artifact,
+    verified_path,
+)
 from mvit2.errors import Mvit2Error, UsageError
 
 __all__ = ["PAGE", "BundleServer", "Served", "bundle_files", "is_loopback", "page_files"]
@@ -62,6 +74,7 @@ class Served:
 
     path: Path
     sha256: str
+    content: bytes | None = None  # what is sent in its place: a manifest brought to the present schema
 
     @property
     def media_type(self) -> str:
@@ -73,6 +86,8 @@ class Served:
 
     def read(self) -> bytes | None:
         """None where it is no longer the file that it was."""
+        if self.content is not None:
+            return self.content
         try:
             content = self.path.read_bytes()
         except OSError:
@@ -87,9 +102,22 @@ def bundle_files(bundle: Path) -> dict[str, Served]:
     """
     manifest = read_manifest(bundle)
     read_labels(bundle, manifest)
-    listed = (*(artifact.file for artifact in manifest.artifacts), *manifest.files)
-    found = {f"/bundle/{file.path}": Served(verified_path(bundle, file), file.sha256) for file in listed}
-    return {**found, f"/bundle/{MANIFEST}": _served(bundle, record(bundle, MANIFEST))}
+    found = {f"/bundle/{MANIFEST}": _manifest(bundle, manifest)}
+    for file in manifest.files:
+        found[f"/bundle/{file.path}"] = Served(verified_path(bundle, file), file.sha256)
+    for artifact in manifest.artifacts:
+        verified_artifact(bundle, artifact)
+        found.update((f"/bundle/{part.path}", _served(bundle, part)) for part in artifact.parts)
+    return found
+
+
+def _manifest(bundle: Path, manifest: Manifest) -> Served:
+    """The file; of an older schema, which the page does not read, what it is today."""
+    held = _served(bundle, record(bundle, MANIFEST))
+    if json.loads(held.path.read_text(encoding="utf-8"))["schema_version"] == SCHEMA_VERSION:
+        return held
+    content = manifest_text(manifest).encode()
+    return replace(held, sha256=hashlib.sha256(content).hexdigest(), content=content)
 
 
 def page_files(engines: Path) -> dict[str, Served]:

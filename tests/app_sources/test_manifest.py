@@ -96,7 +96,10 @@ SEGMENTS = {
         {
             "file": {"path": "model.onnx"},
             "input": {"name": "image", "dtype": "uint8", "shape": [None, 256, 192, 3]},
-            "output": {"name": "mask", "dtype": "uint8", "shape": [None, 256, 192]},
+            "outputs": [
+                {"name": "mask", "dtype": "uint8", "shape": [None, 256, 192]},
+                {"name": "features", "dtype": "float32", "shape": [1, 9]},
+            ],
         }
     ],
 }
@@ -109,11 +112,16 @@ NOT_OURS: list[tuple[str, dict[str, Any], str]] = [  # the task that an app is f
         f"image-classification, schema_version {SCHEMA_VERSION}$",
     ),
     ("semantic-segmentation", CLASSIFIES, 'manifest.json = "image-classification, .* accepted: semantic-segmentation,'),
-    ("semantic-segmentation", {**SEGMENTS, "schema_version": 2}, ".* schema_version 2. cannot .* schema_version 3$"),
+    ("semantic-segmentation", {**SEGMENTS, "schema_version": 2}, ".* schema_version 2. cannot .* schema_version 4$"),
     ("semantic-segmentation", {**SEGMENTS, "colors": []}, 'colors = "0 of them" cannot be used; accepted: 3, by the'),
     ("image-classification", {**CLASSIFIES, "colors": ["#000000"]}, 'colors = "1 of them" cannot .* accepted: 0, by'),
     ("semantic-segmentation", {**SEGMENTS, "colors": ["#000000", "red", "#z"]}, 'color 1 = "red" .* like #80ff00$'),
     ("semantic-segmentation", {**SEGMENTS, "colors": ["#+00000"] * 3}, 'color 0 = "#.00000" .* like #80ff00$'),
+    (
+        "semantic-segmentation",
+        {**SEGMENTS, "artifacts": [{**SEGMENTS["artifacts"][0], "outputs": []}]},
+        'outputs of model.onnx = "none" cannot be used; accepted: one or more$',
+    ),
     ("semantic-segmentation", {**SEGMENTS, "artifacts": []}, 'file = "model.onnx" cannot be used; accepted: $'),
 ]  # fmt: skip
 

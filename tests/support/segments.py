@@ -61,7 +61,8 @@ def write_bundle(
     golden = Golden(("gradient", "black"), (None, None), pixels, {MODEL: scores_of(backend, io, spec, pixels, output)})
     parity = Difference(MODEL, 2, 0.0, 0.0, 1.0, 1e-4, measure=output.name)
     graph = GraphFacts({"Conv": 1}, 4, 0)
-    artifact = Artifact(record(folder, MODEL), "onnxruntime", "float32", backend.input, backend.output, graph, parity)
+    entry, outputs = record(folder, MODEL), (backend.output,)
+    artifact = Artifact(entry, "onnxruntime", "float32", backend.input, outputs, graph, parity)
     (folder / LABELS).write_text("".join(f"class {index}\n" for index in range(classes)))
     files = [LABELS, *write_golden(folder, golden, [artifact], output)]
     manifest = Manifest(

@@ -8,13 +8,17 @@ export interface TensorFacts {
   readonly shape: readonly (number | null)[];
 }
 
-/** A model file in manifest.json. */
+/** A model in manifest.json: a file, or a folder of `files`. */
 export interface Artifact {
   readonly file: { readonly path: string; readonly bytes: number; readonly sha256: string };
   readonly engine: "onnxruntime" | "litert";
   readonly precision: string;
   readonly input: TensorFacts;
-  readonly output: TensorFacts;
+  /** One or more; the first is what the task answers with. */
+  readonly outputs: readonly [TensorFacts, ...TensorFacts[]];
+  /** Why nobody has compared it with torch; null where somebody has. */
+  readonly unverified: string | null;
+  readonly files: readonly Artifact["file"][];
 }
 
 /** What a page needs of manifest.json. */

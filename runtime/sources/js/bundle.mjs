@@ -1,7 +1,7 @@
 /** A mvit2 bundle at a URL: its manifest, its labels, one of its model files on an engine. SPDX-License-Identifier: MIT */
 import { MAX_PIXELS, pixelValues, preprocess } from "./mvit2.mjs";
 
-const SCHEMA_VERSION = 3; // of manifest.json
+const SCHEMA_VERSION = 4; // of manifest.json
 const TASKS = ["image-classification", "semantic-segmentation"];
 const ARRAYS = { float32: Float32Array, uint8: Uint8Array };
 
@@ -82,11 +82,12 @@ export class BundleModel {
   async scores(pixels) {
     const { io, preprocess: spec } = this.bundle.manifest;
     const output = await this.#session.run(io === "tensor" ? pixelValues(pixels, spec) : pixels);
-    const wanted = this.artifact.output.shape.reduce((length, size) => length * (size ?? 1), 1);
+    const [answer] = this.artifact.outputs;
+    const wanted = answer.shape.reduce((length, size) => length * (size ?? 1), 1);
     if (output.length !== wanted) {
       throw new Error(`${this.artifact.file.path} gave ${output.length} scores, the manifest says ${wanted}`);
     }
-    return new ARRAYS[this.artifact.output.dtype](output);
+    return new ARRAYS[answer.dtype](output);
   }
 
   close() {

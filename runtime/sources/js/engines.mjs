@@ -8,7 +8,7 @@ function shapeOf(tensor) {
 export function onnxRuntime(ort) {
   return {
     name: "onnxruntime",
-    async open(model, { input, output }) {
+    async open(model, { input, outputs: [output] }) {
       const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
       return {
         async run(values) {

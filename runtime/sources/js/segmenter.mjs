@@ -24,7 +24,7 @@ export { NOT_SEEN, overlay } from "./masks.mjs";
 
 /** By the manifest's output_kind: the model's answer -> the class of every pixel of the picture. */
 const ON_PICTURE = new Map([
-  ["scores", (scores, { output }, { preprocess }, size) => logitsOnPicture(scores, output.shape.slice(1), size, preprocess)],
+  ["scores", (scores, { outputs }, { preprocess }, size) => logitsOnPicture(scores, outputs[0].shape.slice(1), size, preprocess)],
   ["mask", (scores, _, { classes, preprocess }, size) => maskOnPicture(scores, classes, size, preprocess)],
 ]);
 

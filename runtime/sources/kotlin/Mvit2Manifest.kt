@@ -4,7 +4,7 @@ package mvit2
 import org.json.JSONArray
 import org.json.JSONObject
 
-private const val SCHEMA_VERSION = 3
+private const val SCHEMA_VERSION = 4
 private const val SEGMENTATION = "semantic-segmentation"
 
 private val RESAMPLES = mapOf("bilinear" to Resample.BILINEAR, "bicubic" to Resample.BICUBIC)
@@ -14,8 +14,11 @@ private val COLOR = Regex("#[0-9a-f]{6}")
 /** A model's input or output: uint8 or float32; an open dimension is 1. */
 class TensorFacts(val name: String, val dtype: String, val shape: LongArray)
 
-/** What manifest.json says of a model file. */
-class ModelFacts(val file: String, val input: TensorFacts, val output: TensorFacts)
+/** What manifest.json says of a model file; `outputs` are one or more. */
+class ModelFacts(val file: String, val input: TensorFacts, val outputs: List<TensorFacts>) {
+    /** What the task answers with. */
+    val output get() = outputs.first()
+}
 
 /**
  * What an app needs of manifest.json.
@@ -60,11 +63,16 @@ fun manifestOf(json: JSONObject, task: String): Manifest {
     )
 }
 
-private fun model(artifact: JSONObject) = ModelFacts(
-    artifact.getJSONObject("file").getString("path"),
-    tensor(artifact.getJSONObject("input")),
-    tensor(artifact.getJSONObject("output")),
-)
+private fun model(artifact: JSONObject): ModelFacts {
+    val file = artifact.getJSONObject("file").getString("path")
+    val outputs = artifact.getJSONArray("outputs")
+    if (outputs.length() == 0) throw refusal("outputs of $file", "none", "one or more")
+    return ModelFacts(
+        file,
+        tensor(artifact.getJSONObject("input")),
+        (0 until outputs.length()).map { tensor(outputs.getJSONObject(it)) },
+    )
+}
 
 private fun tensor(facts: JSONObject): TensorFacts {
     val shape = facts.getJSONArray("shape")

@@ -20,7 +20,10 @@ public struct Mvit2Manifest: Decodable {
     public struct Artifact: Decodable {
         public let file: File
         public let input: Tensor
-        public let output: Tensor
+        /// One or more.
+        public let outputs: [Tensor]
+        /// What the task answers with.
+        public var output: Tensor { outputs[0] }
     }
 
     enum OutputKind: String, Decodable {
@@ -34,7 +37,7 @@ public struct Mvit2Manifest: Decodable {
         case classes, colors, preprocess, artifacts
     }
 
-    static let schemaVersion = 3
+    static let schemaVersion = 4
 
     let schemaVersion: Int
     let task: String
@@ -58,6 +61,9 @@ public struct Mvit2Manifest: Decodable {
             throw Mvit2.refusal("colors", "\(colors.count) of them", "\(expected), by the manifest")
         }
         _ = try packedColors()
+        for artifact in artifacts where artifact.outputs.isEmpty {
+            throw Mvit2.refusal("outputs of \(artifact.file.path)", "none", "one or more")
+        }
     }
 
     /// 0xRRGGBB for each class.

@@ -40,10 +40,10 @@ class Segmenter(BundleModel):
     task = SEGMENT
 
     def __init__(self, manifest: Manifest, artifact: Artifact, labels: Sequence[str], backend: Backend) -> None:
-        if manifest.classes > MAX_MASK_CLASSES:
+        if manifest.class_count > MAX_MASK_CLASSES:
             raise BundleError(
-                f"{manifest.name} has {manifest.classes} classes, accepted: at most {MAX_MASK_CLASSES}, a mask has a "
-                "byte for a pixel; export a network with fewer classes."
+                f"{manifest.name} has {manifest.class_count} classes, accepted: at most {MAX_MASK_CLASSES}, a mask has "
+                "a byte for a pixel; export a network with fewer classes."
             )
         super().__init__(manifest, artifact, labels, backend)
 
@@ -69,10 +69,11 @@ class Segmenter(BundleModel):
         manifest = self.manifest
         pixels, placement = preprocess_placed(image, manifest.preprocess)
         output = self.scores(pixels[None])[0]
-        if not output_of(manifest).sound(output, manifest.classes):
+        if not output_of(manifest).sound(output, manifest.class_count):
             raise CheckFailed(
                 f"{self.artifact.file.path} answers NaN, Inf or a class that it does not have; accepted: finite "
-                f"numbers, classes 0 to {manifest.classes - 1}; the model is broken: check it against its checkpoint"
+                f"numbers, classes 0 to {manifest.class_count - 1}; the model is broken: "
+                "check it against its checkpoint"
             )
         return on_picture(manifest, self.labels, output, placement)
 

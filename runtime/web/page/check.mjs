@@ -9,6 +9,7 @@ export async function openGolden({ base, manifest }, measure) {
     throw new Error("This bundle has no golden vectors; export it again with mvit2-export.");
   }
   const { input, output, cases, scores } = await fetched(base + INDEX, "json");
+  if (!scores) throw new Error("This bundle's golden vectors are of an older layout; export it again with mvit2-export.");
   return {
     cases: await Promise.all(
       cases.map(async ({ name, picture, pixels }) => ({

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mvit2.bundle.accelerator import Accelerator
+from mvit2.bundle.files import folder_record
 from mvit2.bundle.manifest import (
     LABELS,
     MANIFEST,
@@ -30,6 +31,7 @@ from mvit2.bundle.manifest import (
     write_manifest,
 )
 from mvit2.bundle.measurements import Accuracy, Calibration, Fidelity, Quantisation
+from mvit2.bundle.proofs import Estimate, Proof
 from mvit2.difference import Difference
 from mvit2.errors import BundleError
 from mvit2.image.preprocess_spec import PreprocessSpec
@@ -39,6 +41,10 @@ DIFFERENCE = Difference("stage \u2192 ü", 8, 1e-6, 1.25e-5, 0.875, 1e-4, finite
 NNAPI = Accelerator("NNAPI", 21, 20, 2, ("ai.onnx:Cast",), "maybe")
 GRAPH = GraphFacts({"CONV_2D": 20, "CAST": 1}, 4, 3, ("FlexErf", "Other"), 2, ("CAST", "CUMSUM"), (NNAPI,))
 FIDELITY = Fidelity("evaluation pictures", 50, 0.96, 21.5, 0.125, Accuracy(50, 40, 48), Accuracy(50, 39, 49))
+PARTS = (
+    FileRecord("model_float32.onnx/graph.pb", 5, "01" * 32),
+    FileRecord("model_float32.onnx/weights/w.bin", 7, "23" * 32),
+)
 FULL = Manifest(  # no field has its default, so that a field that is dropped or replaced by its default shows
     schema_version=SCHEMA_VERSION,
     name="mobilevitv2-1.75-x",
@@ -54,7 +60,7 @@ FULL = Manifest(  # no field has its default, so that a field that is dropped or
             "litert",
             "float16",
             TensorFacts("pixel_values", "float32", (None, 3, 224, 160), 0.25, 3),
-            TensorFacts("logits", "float32", (None, 3), 0.5, 4),
+            (TensorFacts("logits", "float32", (None, 3), 0.5, 4), TensorFacts("features", "float32", (1, 9), 0.5, 4)),
             GRAPH,
             DIFFERENCE,
         ),
@@ -63,10 +69,20 @@ FULL = Manifest(  # no field has its default, so that a field that is dropped or
             "litert",
             "int8",
             TensorFacts("pixel_values", "float32", (None, 3, 224, 160), 0.25, 3),
-            TensorFacts("logits", "float32", (None, 3), 0.5, 4),
+            (TensorFacts("logits", "float32", (None, 3), 0.5, 4),),
             GRAPH,
             None,
             Quantisation("min-max", ("conv_stem",), {"min-max": 12.5}, FIDELITY),
+        ),
+        Artifact(
+            folder_record("model_float32.onnx", PARTS),
+            "onnxruntime",
+            "float32",
+            TensorFacts("pixel_values", "float32", (None, 3, 224, 160), 0.25, 3),
+            (TensorFacts("logits", "float32", (None, 3), 0.5, 4),),
+            GRAPH,
+            unverified="nothing here runs it",
+            files=PARTS,
         ),
     ),
     files=(FileRecord(LABELS, 9, "ef" * 32), FileRecord("golden/golden.json", 2, "01" * 32)),
@@ -76,6 +92,26 @@ FULL = Manifest(  # no field has its default, so that a field that is dropped or
     tools={"torch": "2.13.0", "numpy": "2.4.6"},
     output_kind="mask",
     colors=("#000000", "#80ff00", "#0000ff"),
+    proofs=(
+        Proof(
+            "model_float16.tflite",
+            "litert-gpu",
+            "SwiftShader",
+            "float16",
+            "2026-11-27",
+            20,
+            18,
+            {"CAST": 2},
+            DIFFERENCE,
+            None,
+            ("opens twice",),
+            1.5,
+            0.25,
+            Estimate(0.5, 4096),
+            {"ai-edge-litert": "2.3.0"},
+        ),
+        Proof("model_int8.tflite", "ethos-u", "Ethos-U85", "int8", "2026-11-27", failure="not compiled"),
+    ),
 )
 
 
@@ -105,12 +141,16 @@ def test_no_field_of_the_round_trip_has_its_default() -> None:
                 check(one)
         elif is_dataclass(value):
             for field in fields(value):
-                either = field.name == "quantisation" and value.parity is not None  # an artifact has one of the two
-                if field.default is not MISSING and not isinstance(value, Difference) and not either:
+                either = field.name in ("parity", "quantisation", "unverified", "files")  # an artifact has one of three
+                if field.default is not MISSING and not isinstance(value, Difference | Proof) and not either:
                     assert getattr(value, field.name) != field.default, field.name
                 check(getattr(value, field.name))
 
     check(FULL)
+    for name in ("parity", "quantisation", "unverified", "files"):
+        assert any(getattr(artifact, name) for artifact in FULL.artifacts), name
+    for proof in fields(Proof):
+        assert any(getattr(one, proof.name) for one in FULL.proofs), proof.name
     assert DIFFERENCE.finite is False
     assert FULL.tools
 

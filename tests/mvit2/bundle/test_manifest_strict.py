@@ -7,12 +7,14 @@ import json
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mvit2.bundle.manifest import MANIFEST, SCHEMA_VERSION, read_manifest, write_manifest
+from mvit2.bundle.proofs import Proof
 from mvit2.errors import BundleError
 
 Spot = tuple[Any, ...]  # the keys and indices that lead to a place in a JSON value
@@ -59,7 +61,11 @@ def _refusal(folder: Path, content: Any) -> str:
     return _one_line(caught.value)
 
 
+FILE = {"path": "x.bin", "bytes": 3, "sha256": "ab" * 32}
+PROOF = asdict(Proof("absent.onnx", "fp16", "ONNX", "float16", "2026-11-27"))
+
 _OPTIONAL = {
+    "unverified",
     "calibration",
     "quantisation",
     "resize_shortest",
@@ -118,17 +124,36 @@ def test_a_missing_or_unknown_field_is_refused(content: dict[str, Any], tmp_path
         ((), [], "manifest is '[]', expected an object"),
         ((), None, "manifest is 'None', expected an object"),
         (("schema_version",), True, "manifest.schema_version is 'True', expected int"),
-        (("schema_version",), SCHEMA_VERSION + 1, "this mvit2 reads 3: upgrade mvit2"),
+        (("schema_version",), SCHEMA_VERSION + 1, "this mvit2 reads 1 to 4: upgrade mvit2"),
         (("schema_version",), 10**4000, "upgrade mvit2"),
-        (("schema_version",), 0, "this mvit2 reads 3: export the bundle again"),
+        (("schema_version",), 0, "this mvit2 reads 1 to 4: export the bundle again"),
         (("schema_version",), -1, "export the bundle again"),
         (("task",), "segmentation", "manifest.task is 'segmentation', expected 'image-classification' or 's"),
         (("task",), "semantic-segmentation", "the manifest has 0 colors, accepted: 20, one for each class"),
         (("output_kind",), "masks", "manifest.output_kind is 'masks', expected 'scores' or 'mask'"),
         (("output_kind",), "mask", "has masks of 20 classes for image-classification, accepted: semantic-segmentation"),
-        (("colors",), ["#000000"], "the manifest has 1 colors, accepted: none, classifiers have no use for them"),
+        (
+            ("colors",),
+            ["#000000"],
+            "the manifest has 1 colors, accepted: none, an image classifier has no use for them",
+        ),
         (("io",), "Image", "manifest.io is 'Image', expected 'image' or 'tensor'"),
         (("classes",), 3.0, "manifest.classes is '3.0', expected int"),
+        (("classes",), None, "the manifest has None classes for image-classification, accepted: how many there are"),
+        (("artifacts", 0, "outputs"), [], "gives model_float32.tflite no outputs, accepted: one or more"),
+        (("artifacts", 0, "unverified"), "untried", "either parity or quantisation, or say unverified: why"),
+        (("artifacts", 0, "parity"), None, "either parity or quantisation, or say unverified: why"),
+        (("proofs",), [PROOF], "the manifest has a proof of 'absent.onnx', accepted: of its model files"),
+        (
+            ("artifacts", 0, "files"),
+            [FILE],
+            "lists 'x.bin' as a part of model_float32.tflite, accepted: files inside it",
+        ),
+        (
+            ("artifacts", 0, "files"),
+            [{**FILE, "path": "model_float32.tflite/x.bin"}],
+            "record of model_float32.tflite is not that of the 1 files it lists",
+        ),
         (("tools",), {"a\nb": 1}, r"manifest.tools['a\nb'] is '1', expected str"),
         (("tools",), {"\ud800": "1"}, "expected text that UTF-8 can write"),
         (("blocks", 0, "macs"), -1, "block 'conv_stem' has the sizes (64, 64, 16, 464, -1), accepted: 0 to "),
@@ -176,7 +201,7 @@ def test_nesting_at_the_interpreters_limit_is_refused(content: dict[str, Any], t
 def test_a_newer_schema_is_told_apart_from_damage(tmp_path: Path) -> None:
     """Nothing but the version is known of it."""
     message = _refusal(tmp_path, {"schema_version": 99, "everything": "else"})
-    assert "schema_version 99, this mvit2 reads 3: upgrade mvit2" in message
+    assert "schema_version 99, this mvit2 reads 1 to 4: upgrade mvit2" in message
 
 
 def test_size_limit(content: dict[str, Any], tmp_path: Path) -> None:

@@ -86,12 +86,12 @@ MANIFESTS: dict[str, tuple[str, Edit, str]] = {
     "other classes": ("scores", lambda m: m.update(classes=9, colors=["#000000"] * 9), "has 8 lines, the network 9 cl"),
     "other map": (
         "scores",
-        lambda m: m["artifacts"][0]["output"].update(shape=[1, 5, 6, 8]),
+        lambda m: m["artifacts"][0]["outputs"][0].update(shape=[1, 5, 6, 8]),
         "returns [5, 6, 8], accepted for 64x96 pixels: [8, 12, 8], [4, 6, 8], [2, 3, 8].",
     ),
     "another stride": (
         "scores",
-        lambda m: m["artifacts"][0]["output"].update(shape=[1, 8, 12, 8]),
+        lambda m: m["artifacts"][0]["outputs"][0].update(shape=[1, 8, 12, 8]),
         "'float32', (4, 6, 8)), the manifest says ('uint8', (64, 96, 3), 'float32', (8, 12, 8)). Export it again.",
     ),
 }
