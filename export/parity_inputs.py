@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-import mvit2
+from mvit2.image.dataset import PHOTOS
 from mvit2.image.decode import load_image
 from mvit2.image.preprocess import preprocess
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.runtime.verify.golden import Golden
 
 __all__ = ["PHOTOS", "parity_inputs"]
-
-PHOTOS = Path(mvit2.__file__).parent / "photos"
 
 
 def parity_inputs(spec: PreprocessSpec) -> Golden:

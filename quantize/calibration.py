@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import mvit2
 from mvit2.bundle.manifest import DEFAULT_SAMPLES, DEFAULT_SEED
 from mvit2.bundle.measurements import Calibration
 from mvit2.errors import ImageError, UsageError
+from mvit2.image.dataset import PHOTOS
 from mvit2.image.decode import load_image
 from mvit2.image.masks import unlabelled_images
 from mvit2.image.preprocess import preprocess
@@ -94,7 +94,7 @@ def calibration_images(
 def bundled_crops(spec: PreprocessSpec, seed: int = DEFAULT_SEED) -> CalibrationSet:
     """Random crops of the few photographs that come with mvit2: enough to run, not to be representative."""
     rng = np.random.default_rng(seed)
-    files = sorted((Path(mvit2.__file__).parent / "photos").glob("*.jpg"))
+    files = sorted(PHOTOS.glob("*.jpg"))
     photos = [load_image(file) for file in files]
     crops = []
     for i in range(_CROPS):

@@ -68,7 +68,8 @@ def _imports(path: Path) -> Iterator[Import]:
 
 
 IMPORTS = [found for path in SOURCES for found in _imports(path)]
-ENTRY_POINT = "mvit2/__main__.py"
+# Where somebody enters: the command line, and the names of ``import mvit2``. They know the stages, lazily.
+ENTRANCES = {"mvit2/__main__.py": {"export"}, "mvit2/__init__.py": {"export", "runtime"}}
 # What makes and reads graphs, and what is asked of an export, stand on mvit2/ alone; the rest of export/ conducts.
 ON_THE_GROUND = ("export/convert/*", "export/request.py", "export/option.py", "export/atomic.py")
 
@@ -94,7 +95,7 @@ def test_direction(path: Path) -> None:
     name = name_of(path)
     folder = name.split("/")[0]
     conducts = folder == "export" and not _matches(name, ON_THE_GROUND)
-    allowed = {folder, "mvit2"} | (set(STAGES) if conducts else {"export"} if name == ENTRY_POINT else set())
+    allowed = {folder, "mvit2"} | (set(STAGES) if conducts else ENTRANCES.get(name, set()))
     reached = {found.stage for found in IMPORTS if found.file == name and found.ours}
     assert reached <= allowed
 
@@ -114,6 +115,12 @@ def _in_its_folder(found: Import) -> bool:
     """Whether it reaches a neighbour: a file beside the one that imports, or a name in such a file."""
     target = MODULES.get(found.module) or MODULES.get(found.module.rpartition(".")[0])
     return target is not None and target.parent == (ROOT / found.file).parent
+
+
+def test_the_entrances_import_stages_lazily() -> None:
+    found = [found for found in IMPORTS if found.file in ENTRANCES and found.stage != "mvit2"]
+    assert {one.file for one in found} == set(ENTRANCES)
+    assert [one for one in found if one.at_module_level] == []
 
 
 def test_relative_inside_a_folder_absolute_across() -> None:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import mvit2
 from mvit2.bundle.manifest import Artifact, Manifest
 from mvit2.export.report.wording import ERRORS, postprocessing, preprocessing
 from mvit2.export.templating import environment
 from mvit2.runtime.web.server import PAGE
 from mvit2.units import human_bytes
+from mvit2.versions import VERSION
 
 from .choose import reason
 from .web_engines import FILES, IMPORT
@@ -46,7 +46,7 @@ def content(manifest: Manifest, artifacts: Sequence[Artifact], wanted: Sequence[
         "reasons": {a.file.path: reason(a, manifest, wanted) for a in artifacts},
         "task": app_task(manifest),
         "steps": (*preprocessing(manifest), *postprocessing(manifest)),
-        "version": mvit2.__version__,
+        "version": VERSION,
         "versions": VERSIONS,
         "checked": CHECKED,
         "packages": " and ".join(f"{name} {version}" for name, version in packages.items()),

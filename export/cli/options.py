@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-import mvit2
 from mvit2.errors import UsageError
 from mvit2.export.request import ExportRequest, parse_ignore
 from mvit2.image.dataset import Reading
+from mvit2.versions import VERSION
 
 from .from_fields import typer_option, whole_number
 
@@ -45,7 +45,7 @@ __all__ = [
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"mvit2 {mvit2.__version__}")
+        print(f"mvit2 {VERSION}")
         raise typer.Exit()
 
 

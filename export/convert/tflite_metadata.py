@@ -25,12 +25,12 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo, is_zipfile
 
 import numpy as np
 
-import mvit2
 from mvit2.bundle.manifest import IO, LABELS, OutputKind, WeightsIdentity
 from mvit2.errors import BundleError, CheckpointError, ConversionError
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.tasks import CLASSIFY, SEGMENT, Task
 from mvit2.tflite_file import write_tflite
+from mvit2.versions import VERSION
 
 from . import tflite_metadata_schema as schema
 
@@ -96,7 +96,7 @@ class ModelCard:
             "description": f"MobileViTV2 {self.variant}: {self.task.manifest.replace('-', ' ')}, "
             f"{len(self.labels)} classes. "
             f"Preprocessing: {resize}, centre crop {width}x{height}.",
-            "author": f"weights {self.weights.name} ({self.weights.origin}), exported by mvit2 {mvit2.__version__}",
+            "author": f"weights {self.weights.name} ({self.weights.origin}), exported by mvit2 {VERSION}",
             "license": "that of the weights",
             "version": self.weights.sha256[:16],
             "variant": self.variant,

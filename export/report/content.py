@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mvit2
 from mvit2.bundle.manifest import Engine
 from mvit2.difference import MEASURES
 from mvit2.network.blocks import Block
 from mvit2.runtime.tasks.outputs import output_of
 from mvit2.units import human_bytes
+from mvit2.versions import VERSION
 
 from .gather import Report
 from .network_drawing import block_title, draw_network
@@ -69,7 +69,7 @@ def content(report: Report) -> dict[str, Any]:
 
     manifest = report.manifest
     return {
-        "version": mvit2.__version__,
+        "version": VERSION,
         "report": report,
         "manifest": manifest,
         "task": report.task,

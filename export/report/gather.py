@@ -11,7 +11,7 @@ from typing import Any
 from mvit2.bundle.manifest import Artifact, Manifest, read_labels, read_manifest
 from mvit2.errors import MissingEngineError
 from mvit2.export.listener import Listener, Silent
-from mvit2.export.parity_inputs import PHOTOS
+from mvit2.image.dataset import PHOTOS
 from mvit2.image.masks import unlabelled_images
 from mvit2.runtime.bench.models import find_subjects, usable
 from mvit2.runtime.bench.run import Machine, Trial, bench, machine

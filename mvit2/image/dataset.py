@@ -12,6 +12,7 @@ from typing import Final
 from mvit2.errors import ImageError, UsageError, did_you_mean
 
 __all__ = [
+    "PHOTOS",
     "PLAIN",
     "SUFFIXES",
     "Reading",
@@ -20,6 +21,9 @@ __all__ = [
     "labelled_images",
     "listed",
 ]
+
+PHOTOS: Final = Path(__file__).parents[1] / "photos"
+"""The freely licensed photographs that come with this package."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _ID = re.compile(r"n\d{8}")  # WordNet's nouns, after which ImageNet's folders are called

@@ -17,7 +17,7 @@ from .mobilevitv2_config import VARIANTS, ModelConfig, Variant
 if TYPE_CHECKING:
     from .mobilevitv2 import Network
 
-__all__ = ["ARCHITECTURES", "MOBILEVITV2", "Architecture"]
+__all__ = ["ARCHITECTURES", "MOBILEVITV2", "Architecture", "list_variants"]
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,8 @@ MOBILEVITV2 = Architecture(
     builders=MappingProxyType({CLASSIFY.name: _classifier, SEGMENT.name: _segmenter}),
 )
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({row.name: row for row in (MOBILEVITV2,)})
+
+
+def list_variants() -> tuple[Variant, ...]:
+    """The published networks, smallest first within a family: name, parameters, multiply-accumulates, top-1."""
+    return tuple(variant for row in ARCHITECTURES.values() for variant in row.variants.values())

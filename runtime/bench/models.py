@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import mvit2
 from mvit2.bundle.manifest import Engine, Manifest, read_labels, read_manifest, verified_artifact
 from mvit2.errors import BundleError, MissingEngineError, UsageError, did_you_mean
+from mvit2.image.dataset import PHOTOS
 from mvit2.image.decode import load_image
 from mvit2.image.placement import Placement
 from mvit2.image.preprocess import preprocess, to_pixel_values
@@ -28,7 +28,7 @@ from .gemm_peak import MACS, write_product
 
 __all__ = ["Pipeline", "Subject", "chosen", "find_subjects", "prepare", "usable", "with_products"]
 
-PHOTO = Path(mvit2.__file__).parent / "photos" / "coffee.jpg"
+PHOTO = PHOTOS / "coffee.jpg"
 Array = NDArray[Any]
 
 
