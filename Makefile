@@ -1,18 +1,25 @@
-# make demo: export the bundled checkpoint and classify a photograph.   make test: everything that CI checks.
+# make demo: export the bundled checkpoint and classify a photograph.
+# make test: after every change; lint, types, and the tests that need nothing but Python: 5 minutes on two cores.
+# make test-all: every test there is, which CI runs: 20 minutes on two cores.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# A worker a core; a file's tests stay on one worker. tests/support/resources.py: which tests run alone.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 DEMO := build/demo/mobilevitv2-0.5-demo20
 
-.PHONY: demo test lint types peers toolchains clean
+.PHONY: demo test test-all lint types peers toolchains clean
 
 demo: $(VENV)/export.installed
 	$(BIN)/mvit2-export --variant 0.5 --weights demo --output build/demo --overwrite
 	$(BIN)/mvit2 predict $(DEMO) mvit2/photos/coffee.jpg --top-k 3
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(PYTEST) --quick
+
+test-all: lint types
+	$(PYTEST)
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check .

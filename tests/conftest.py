@@ -1,4 +1,7 @@
-"""What several rooms' tests share. Nothing here or elsewhere in the tests needs a network."""
+"""What several rooms' tests share. Nothing here or elsewhere in the tests needs a network.
+
+Which tests a run takes, and what each needs: support/resources.py. How they call the command: support/command.py.
+"""
 
 from __future__ import annotations
 
@@ -15,44 +18,146 @@ from typing import Any
 import pytest
 
 from .support.browser import chromium
+from .support.bundles import exported
+from .support.command import OFFLINE, Run, run_here, run_in_process
+from .support.refusals import Refused, refuser
+from .support.resources import RESOURCES, give_marks, marks_of, turn
+from .support.seconds import Costs, measured
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 Mediapipe = Callable[..., str]
+MakeBundle = Callable[..., Path]
 
-OFFLINE = {"HF_HUB_OFFLINE": "1"}
+# Of this process and all that it starts, before a library reads them: no network; and no threads of PyTorch, which wait
+# in a loop for each other and so take the time of other workers.
+os.environ |= {**OFFLINE, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 
 
-def run_mvit2(
-    *arguments: object, env: dict[str, str] | None = None, **options: object
-) -> subprocess.CompletedProcess[str]:
-    """The real command in a process of its own: exit code, stdout, stderr."""
-    command = [sys.executable, "-m", "mvit2", *map(str, arguments)]
-    environment = {**os.environ, **OFFLINE, "COLUMNS": "200", **(env or {})}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+# ---- which tests run, where, and what they cost ----
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("mvit2")
+    group.addoption("--quick", action="store_true", help="leave out tests with a resource mark, as make test does")
+    group.addoption(
+        "--command",
+        choices=("here", "process"),
+        default="here",
+        help="run the command in this process where that tells the same, or always in one of its own",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for resource in RESOURCES:
+        config.addinivalue_line("markers", f"{resource.mark}: {resource.what}")
+    config.stash[_COSTS] = Costs()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    give_marks(items)
+    if config.getoption("--quick"):
+        left_out = [item for item in items if marks_of(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not marks_of(item)]
+    if hasattr(config, "workerinput"):  # the longest files first, so that no worker begins one when others are done
+        items.sort(key=lambda item: not marks_of(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    worker = getattr(item.config, "workerinput", None)
+    if worker is None:
+        return (yield)
+    with turn(worker["testrunuid"], any(resource.alone for resource in marks_of(item))):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with measured(item, _marks(item)):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with measured(item, _marks(item)):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    with measured(item, _marks(item)):
+        return (yield)
+
+
+def _marks(item: pytest.Item) -> list[str]:
+    return [resource.mark for resource in marks_of(item)]
+
+
+_COSTS = pytest.StashKey[Costs]()
+
+
+class _Reporter:
+    def __init__(self, config: pytest.Config) -> None:
+        self.costs = config.stash[_COSTS]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.costs.add(report)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.pluginmanager.register(_Reporter(session.config))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    terminalreporter.section("seconds by mark, and of the longest files")
+    for line in config.stash[_COSTS].lines(files=12):
+        terminalreporter.write_line(line)
+
+
+# ---- the command, and bundles ----
 
 
 @pytest.fixture(scope="session")
-def run() -> Run:
-    return run_mvit2
+def run(request: pytest.FixtureRequest) -> Run:
+    """The command with these words: exit code, stdout, stderr."""
+    chosen = run_here if request.config.getoption("--command") == "here" else run_in_process
+    if not request.config.getoption("--quick"):
+        return chosen
+
+    def run_quickly(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        done = chosen(*words, **options)
+        exported = words[:1] == ("export",) and done.returncode == 0 and "--help" not in words
+        assert not exported or "--version" in words, "a test that exports needs the mark exports: support/resources.py"
+        return done
+
+    return run_quickly
+
+
+@pytest.fixture(scope="session")
+def refused(run: Run) -> Refused:
+    """``refused(code, parts, *arguments)``: the command refuses them in one line that holds these parts."""
+    return refuser(run)
+
+
+@pytest.fixture(scope="session")
+def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> MakeBundle:
+    """The bundle that ``mvit2 export`` makes of these words, from the cache where it is there; a copy of its own."""
+    return lambda *words: exported(*words, into=tmp_path_factory.mktemp("exported"))
 
 
 @pytest.fixture(scope="session")
 def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled checkpoint as float32 and float16 by the real command, once a session. Copy it to change it."""
-    return _exported(tmp_path_factory.mktemp("bundles"), "--quantize", "float16")
+    """The bundled checkpoint as float32 and float16. Copy it to change it."""
+    words = ("--weights", "demo", "--variant", "0.5", "--quantize", "float16")
+    return exported(*words, into=tmp_path_factory.mktemp("bundles"))
 
 
 @pytest.fixture(scope="session")
-def int8_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8_bundle(make_bundle: MakeBundle) -> Path:
     """The same as int8, TFLite and ONNX, calibrated on the bundled photographs; dynamic and fully int8 TFLite, too."""
     schemes = [word for scheme in ("dynamic", "int8", "full-int8") for word in ("--quantize", scheme)]
-    return _exported(tmp_path_factory.mktemp("int8"), *schemes, "--learning-steps", "4", "--force")
-
-
-def _exported(parent: Path, *options: str) -> Path:
-    done = run_mvit2("export", "--weights", "demo", "--variant", "0.5", "--output", parent, *options)
-    assert done.returncode == 0, done.stderr
-    return parent / "mobilevitv2-0.5-demo20"
+    return make_bundle("--weights", "demo", "--variant", "0.5", *schemes, "--learning-steps", "4", "--force")
 
 
 @pytest.fixture(scope="session")
