@@ -280,6 +280,7 @@ def test_importing_mvit2_loads_nothing() -> None:
     assert not _loaded("import mvit2") & {*HEAVY, *ENGINES, "numpy", "PIL", "typer", "rich"}
 
 
+@pytest.mark.timing
 def test_importing_mvit2_takes_no_time() -> None:
     """In microseconds, by Python's own watch; the best of three, for others may be at work here."""
     command = [sys.executable, "-X", "importtime", "-c", "import mvit2"]

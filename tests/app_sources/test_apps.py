@@ -76,14 +76,12 @@ def _many_classes(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def many_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def many_classes(make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the bare network (``--io tensor``), in ONNX, with 21,000 labels."""
     folder = tmp_path_factory.mktemp("many")
     _many_classes(folder / "many")
     options = ("--io", "tensor", "--format", "onnx", "--image-size", "64", "--no-report")
-    command("export", "--weights", folder / "many", *options, "--output", folder)
-    (bundle,) = folder.glob("mobilevitv2-*")
-    return bundle
+    return make_bundle("--weights", folder / "many", *options)
 
 
 def test_labels_reach_the_bundle_in_one_line_each(many_classes: Path) -> None:

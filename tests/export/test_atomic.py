@@ -202,6 +202,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         assert list((tmp_path / "locked").iterdir()) == []
 
 
+@pytest.mark.exports
 def test_a_full_temporary_folder(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "tmp").mkdir()
@@ -219,6 +220,7 @@ def test_a_full_temporary_folder(tmp_path: Path) -> None:
 NAMESPACES = shutil.which("unshare") and run(["unshare", "-rm", "true"]).returncode == 0
 
 
+@pytest.mark.exports
 @pytest.mark.skipif(not NAMESPACES, reason="no mount namespaces here; the tests above let writes fail without them")
 @pytest.mark.parametrize("full", ["out", "tmp"])
 def test_no_space_left_on_device(full: str, tmp_path: Path) -> None:
@@ -260,6 +262,7 @@ onnxsim.simplify = wrong
 """
 
 
+@pytest.mark.exports
 def test_a_converter_that_loses_weights_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "path" / "onnxsim").mkdir(parents=True)
     (tmp_path / "path" / "onnxsim" / "__init__.py").write_text(SHADOW)
@@ -277,6 +280,7 @@ def test_a_converter_that_loses_weights_is_noticed(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.exports
 def test_a_broken_converter_is_named_with_its_log(tmp_path: Path) -> None:
     for folder in ("path", "out", "tmp"):
         (tmp_path / folder).mkdir()

@@ -26,7 +26,7 @@ def test_onnxruntime_alone_leaves_its_trace(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [".ses"]
 
 
-@pytest.mark.parametrize("command", ["export", "predict", "check"])
+@pytest.mark.parametrize("command", [pytest.param("export", marks=pytest.mark.exports), "predict", "check"])
 def test_commands_leave_none(command: str, run: Run, demo_bundle: Path, photos: Path, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()

@@ -26,13 +26,10 @@ def engines(run: Run) -> None:
 
 
 @pytest.fixture(scope="package")
-def segment_bundle(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def segment_bundle(make_bundle: Callable[..., Path]) -> Path:
     """A segmentation network for both engines that returns logits; it sees the middle of a picture."""
     options = ("--task", "segment", "--weights", "untrained", "--variant", "0.5", "--image-size", 128, "--no-report")
-    folder = tmp_path_factory.mktemp("segment")
-    done = run("export", *options, "--quantize", "none", "--output", folder)
-    assert done.returncode == 0, done.stderr
-    return next(folder.iterdir())
+    return make_bundle(*options, "--quantize", "none")
 
 
 @pytest.fixture(scope="package")

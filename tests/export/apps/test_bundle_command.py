@@ -118,15 +118,12 @@ def test_one_line_says_what_is_wrong(
     options: list[str],
     code: int,
     wrong: str,
-    run: Run,
+    refused: Callable[..., str],
     bundle: Path,
     forge: ModuleType,
 ) -> None:
     damage(bundle, forge)
-    done = run("bundle", bundle, *(option.format(bundle=bundle) for option in options))
-    assert (done.returncode, done.stdout) == (code, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ") and wrong in line
+    refused(code, wrong, "bundle", bundle, *(option.format(bundle=bundle) for option in options))
     assert [path.name for path in bundle.parent.iterdir()] == ([bundle.name] if bundle.exists() else [])
 
 

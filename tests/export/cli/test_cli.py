@@ -88,6 +88,7 @@ def test_without_a_command_there_is_help_but_no_error_line(run: Run) -> None:
 # ---- mvit2-export ----
 
 
+@pytest.mark.exports
 def test_mvit2_export_is_mvit2_export(tmp_path: Path) -> None:
     """The same bundle, byte for byte, and the same answer but for the folder."""
     script = Path(sys.executable).with_name("mvit2-export")
@@ -121,6 +122,7 @@ def answer_of(done: CompletedProcess[str]) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.exports
 def test_json_of_export_repeats_the_warnings(run: Run, tmp_path: Path) -> None:
     words = ("--weights", "untrained", "--variant", "0.5", "--format", "onnx", "--image-size", 64, "--json")
     done = run("export", *words, "--output", tmp_path, env=CALM)
@@ -213,6 +215,7 @@ def on_a_terminal(*words: object) -> tuple[int, str]:
     return process.wait(), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
 
 
+@pytest.mark.exports
 def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:
     """Elsewhere it is silent: test_mvit2_export_is_mvit2_export finds stderr empty."""
     code, seen = on_a_terminal(*EXPORT, tmp_path)
@@ -222,6 +225,7 @@ def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:
     assert "next: mvit2 predict" in seen
 
 
+@pytest.mark.exports
 def test_quiet_shows_nothing_on_a_terminal(tmp_path: Path) -> None:
     assert on_a_terminal(*EXPORT, tmp_path, "--quiet") == (0, "")
     assert (tmp_path / NAME / "manifest.json").is_file()

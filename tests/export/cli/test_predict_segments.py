@@ -133,7 +133,7 @@ def test_nothing_is_overwritten_unasked(run: Run, bundle: Path, picture: Path, t
     ],
 )
 def test_what_is_refused_leaves_nothing(
-    words: list[str], code: int, wrong: str, run: Run, bundle: Path, picture: Path, tmp_path: Path
+    words: list[str], code: int, wrong: str, refused: Callable[..., str], bundle: Path, picture: Path, tmp_path: Path
 ) -> None:
     """A picture that cannot be read is found after another was done: even that leaves no file."""
     (tmp_path / "other").mkdir()
@@ -143,9 +143,7 @@ def test_what_is_refused_leaves_nothing(
     if "--output" not in arguments:
         (tmp_path / "out").mkdir()
         arguments += [] if "--top-k" in arguments else ["--output", str(tmp_path / "out")]
-    done = run("predict", bundle, *arguments, env={"COLUMNS": "1000"})
-    assert done.returncode == code and done.stdout == ""
-    assert wrong.format(**places) in done.stderr and done.stderr.count("\n") == 1
+    refused(code, wrong.format(**places), "predict", bundle, *arguments, env={"COLUMNS": "1000"})
     assert not (tmp_path / "out").exists() or os.listdir(tmp_path / "out") == []
 
 

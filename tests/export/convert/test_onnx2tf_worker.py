@@ -47,6 +47,7 @@ def error(file: Path, image: NDArray[np.uint8], expected: NDArray[np.float64]) -
     return float(np.abs(np.log(LiteRTBackend(file).run(image)) - expected).max())
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize(
     ("size", "case"),
     [
@@ -63,6 +64,7 @@ def test_converts_exactly(size: int, case: str, tmp_path: Path) -> None:
     assert error(files["float16"], image, expected) < 1e-2, case
 
 
+@pytest.mark.exports
 def test_onnx2tf_alone_is_wrong(tmp_path: Path) -> None:
     """The day this fails, onnx2tf was repaired and the worker can go."""
     model, image, expected = make(128)

@@ -50,7 +50,7 @@ def float_file(demo_bundle: Path) -> Path:
 # ---- what is written ----
 
 
-@pytest.mark.parametrize("name", [*FLOAT, *QUANTISED])
+@pytest.mark.parametrize("name", [*FLOAT, *(pytest.param(name, marks=pytest.mark.exports) for name in QUANTISED)])
 def test_every_file_of_a_bundle_has_it(name: str, request: pytest.FixtureRequest) -> None:
     bundle: Path = request.getfixturevalue("demo_bundle" if name in FLOAT else "int8_bundle")
     metadata, files = read_metadata(bundle / name)

@@ -45,25 +45,10 @@ def graphs(int8_bundle: Path, folder: Path) -> dict[str, GraphFacts]:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(make_bundle: Callable[..., Path]) -> Path:
     """By the real command: .ort alone, float32 and int8; small, to be quick."""
-    output = tmp_path_factory.mktemp("bundle")
-    words = (
-        "--image-size",
-        "64",
-        "--format",
-        "ort",
-        "--quantize",
-        "int8",
-        "--learning-steps",
-        "0",
-        "--force",
-        "--no-report",
-    )
-    command = [sys.executable, "-m", "mvit2", "export", "--weights", "demo", "--variant", "0.5", *words]
-    done = subprocess.run([*command, "--output", str(output)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return output / "mobilevitv2-0.5-demo20-64px"
+    options = ("--format", "ort", "--quantize", "int8", "--learning-steps", "0", "--force", "--no-report")
+    return make_bundle("--weights", "demo", "--variant", "0.5", "--image-size", "64", *options)
 
 
 # ---- the files ----

@@ -46,6 +46,7 @@ def pictures(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize(
     ("kind", "target", "falls_back"),
     [("scores", ("--max-drop", "100"), False), ("mask", ("--min-agreement", "0.999"), True)],

@@ -120,6 +120,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     return folder
 
 
+@pytest.mark.exports
 def test_accuracy_on_labelled_pictures(pictures: Path, photos: Path, run: Run, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(f"path,label\n{photos / 'coffee.jpg'},espresso\n{photos / 'cat.jpg'},7\n")
     done = run(
@@ -135,6 +136,7 @@ def test_accuracy_on_labelled_pictures(pictures: Path, photos: Path, run: Run, t
     assert manifest.calibration is not None and len(manifest.calibration.sha256) == 36
 
 
+@pytest.mark.exports
 def test_sensitivity(pictures: Path, run: Run, tmp_path: Path) -> None:
     arguments = ("--weights", "demo", "--variant", "0.5", "--image-size", "64", "--calibration", pictures)
     done = run("sensitivity", *arguments, "--learning-steps", "0", "--plot", tmp_path / "blocks.png", "--json")
@@ -148,6 +150,7 @@ def test_sensitivity(pictures: Path, run: Run, tmp_path: Path) -> None:
 UNTRAINED = ("export", "--weights", "untrained", "--variant", "0.5", "--image-size", "64", "--format", "onnx")
 
 
+@pytest.mark.exports
 def test_blocks_stay_float_until_the_target_is_reached(pictures: Path, run: Run, tmp_path: Path) -> None:
     options = ("--quantize", "int8", "--learning-steps", "0", "--calibration", pictures, "--min-agreement", "1")
     done = run(*UNTRAINED, *options, "--output", tmp_path)
@@ -160,6 +163,7 @@ def test_blocks_stay_float_until_the_target_is_reached(pictures: Path, run: Run,
     assert shares and all(share != "100.0%" for share in shares.values())  # none of fewer blocks would have done
 
 
+@pytest.mark.exports
 def test_a_target_out_of_reach_is_a_failure(demo_bundle: Path, pictures: Path, tmp_path: Path) -> None:
     class Contrary(Quantiser):
         """Compares with answers that no quantised network gives: the classes in reverse."""

@@ -22,14 +22,12 @@ from PIL import Image
 from mvit2.bundle.manifest import Manifest, read_manifest, record, write_manifest
 from mvit2.bundle.measurements import MaskAccuracy
 from mvit2.errors import BundleError
-from mvit2.export.pipeline import export
 from mvit2.export.report.gather import example_pictures, gather
 from mvit2.export.report.html import page
 from mvit2.export.report.model_card import model_card
 from mvit2.export.report.network_drawing import block_title, draw_network
 from mvit2.export.report.segment import SegmenterRow
 from mvit2.export.report.wording import export_again, postprocessing
-from mvit2.export.request import ExportRequest
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.runtime import Segmenter
 
@@ -269,13 +267,10 @@ def test_the_page_asks_for_nothing_and_stays_small(evaluated: dict[str, Any], bu
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def network(make_bundle: Callable[..., Path]) -> Path:
     """Never trained, by the export, whose last step the report is."""
-    folder = tmp_path_factory.mktemp("network")
-    request = ExportRequest(
-        "untrained", variant="0.5", formats=("onnx",), output=folder, image_size=(64, 64), task="segment"
-    )
-    return export(request).bundle
+    options = ("--format", "onnx", "--image-size", 64, "--task", "segment")
+    return make_bundle("--weights", "untrained", "--variant", 0.5, *options)
 
 
 def test_an_export_writes_it(network: Path) -> None:

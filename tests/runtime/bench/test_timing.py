@@ -202,6 +202,7 @@ def test_spread_and_drift(models: list[np.ndarray], spread: float | None, drift:
     assert noise.drift == (None if drift is None else pytest.approx(drift))
 
 
+@pytest.mark.timing
 @linux
 def test_other_processes_are_seen_and_our_own_are_not() -> None:
     hog = [sys.executable, "-c", "while True: pass"]

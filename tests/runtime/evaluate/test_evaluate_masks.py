@@ -287,7 +287,7 @@ def test_a_model_that_answers_nan_is_named(
 def test_refused(
     words: str,
     wrong: str,
-    run: Run,
+    refused: Callable[..., str],
     segments: ModuleType,
     bundles: dict[str, Path],
     pictures: Path,
@@ -296,9 +296,7 @@ def test_refused(
 ) -> None:
     small = segments.write_bundle(tmp_path / "small", 4)
     places = {"bundle": bundles["whole scores"], "pictures": pictures, "small": small, "demo": demo_bundle}
-    done = run("evaluate", *(word.format(**places) for word in words.split()))
-    assert (done.returncode, done.stdout) == (2, "") and len(done.stderr.splitlines()) == 1
-    assert wrong in done.stderr
+    refused(2, wrong, "evaluate", *(word.format(**places) for word in words.split()))
 
 
 # ---- what people see ----

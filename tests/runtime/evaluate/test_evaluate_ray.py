@@ -10,10 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import psutil
@@ -27,10 +26,23 @@ from mvit2.runtime.evaluate.results_file import Progress, open_progress
 from mvit2.runtime.evaluate.run import Engine, evaluate
 from mvit2.versions import installed
 
-Run = Callable[..., CompletedProcess[str]]
+from ...support.command import Run, run_in_process
+from ...support.refusals import Refused, refuser
+
 TFLITE = "model_float32.tflite"
 MANY = 1600  # seconds of work
 SECONDS = 120  # of patience; on an idle machine every wait here is below fifteen
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    """In processes of their own: this one is in a cluster already."""
+    return run_in_process
+
+
+@pytest.fixture(scope="module")
+def refused(run: Run) -> Refused:
+    return refuser(run)
 
 
 @pytest.fixture(scope="module")
@@ -254,10 +266,8 @@ def test_ctrl_c_ends_its_cluster(demo_bundle: Path, many: Path, run: Run, tmp_pa
         ("--engine ray --address 127.0.0.1:99999", 2, "accepted: HOST:PORT of its head"),
     ],
 )
-def test_refused(options: str, code: int, wrong: str, run: Run, demo_bundle: Path, many: Path) -> None:
-    done = run("evaluate", demo_bundle, many, *options.split())
-    assert (done.returncode, done.stdout) == (code, "")
-    assert wrong in done.stderr and len(done.stderr.splitlines()) == 1
+def test_refused(options: str, code: int, wrong: str, refused: Refused, demo_bundle: Path, many: Path) -> None:
+    refused(code, wrong, "evaluate", demo_bundle, many, *options.split())
 
 
 def test_without_ray(run: Run, demo_bundle: Path, many: Path, tmp_path: Path) -> None:
