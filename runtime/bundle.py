@@ -18,6 +18,7 @@ from mvit2.image.dataset import Reading
 from mvit2.runtime.verify.check import BundleReport, check_bundle
 
 from .open import open_bundle
+from .timing import Bounds
 
 if TYPE_CHECKING:
     from mvit2.runtime.bench.run import Trial
@@ -81,7 +82,6 @@ class Bundle:
         """
         from mvit2.runtime.bench.models import find_subjects, usable
         from mvit2.runtime.bench.run import bench
-        from mvit2.runtime.timing import Bounds
 
         if not 1 <= threads <= _MOST_THREADS:
             raise UsageError(f"threads is {threads}, accepted: 1 to {_MOST_THREADS}.")

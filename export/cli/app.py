@@ -5,11 +5,16 @@ A command imports heavy libraries itself, after its arguments were read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import typer
 
+from .console import screen
 from .options import Version
 
-__all__ = ["app", "export_app"]
+__all__ = ["app", "export_app", "renamed"]
 
 _HELP = "MobileViTV2 checkpoints to verified ONNX and TFLite bundles for Android and iOS."
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False)
@@ -19,3 +24,14 @@ export_app = typer.Typer(add_completion=False)
 @app.callback()
 def _root(version: Version = False) -> None:
     pass
+
+
+def renamed(old: str, new: str, command: Callable[..., None]) -> None:
+    """Let ``mvit2 old`` run ``command`` for one more release; a line on stderr says the new word."""
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        screen.renamed(f"mvit2 {old}", f"mvit2 {new}")
+        command(**values)
+
+    app.command(old, hidden=True)(run)

@@ -79,6 +79,10 @@ class Screen:
         self.warnings.append(message)
         self.err.print(f"[bold black on yellow] WARNING [/] {escape(message)}")
 
+    def renamed(self, old: str, new: str) -> None:
+        """An old word was typed, which works for one more release."""
+        self.err.print(escape(f"{old} is now {new}; the old word goes with the next release."))
+
     def error(self, message: str, differences: Iterable[Difference] = ()) -> None:
         with suppress(OSError):  # a full disk behind stdout may be the very error
             self.json({"error": message, "differences": [asdict(d) for d in differences]})

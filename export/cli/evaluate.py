@@ -42,12 +42,14 @@ VIEWS: Mapping[TaskName, ModuleType] = {CLASSIFY.manifest: evaluate_classes, SEG
 """Each with ``show(found)``, the tables, and ``save(folder, plan, worst)``, files of the worst disagreements."""
 
 _NAMES_SHOWN = 5
-_ENGINE = "Where the work is done: local, or ray, a cluster: --address, RAY_ADDRESS, else one of its own."
+_LOCAL = "local"
+_EXECUTOR = "Where the work is done: local, or ray, a cluster: --address, RAY_ADDRESS, else one of its own."
 _SAVE = "Copy the pictures on which int8 is furthest from float32 there, with their masks where there are."
 _RESUME = "Keep what is done in this file; the same command with the same file goes on there."
 
 Resume = Annotated[Path | None, Opt(metavar="FILE", help=_RESUME)]
-EngineName = Annotated[str, Opt("--engine", metavar="ENGINE", help=_ENGINE)]
+ExecutorName = Annotated[str, Opt("--executor", metavar="EXECUTOR", help=_EXECUTOR)]
+OldExecutor = Annotated[str | None, Opt("--engine", hidden=True)]
 Address = Annotated[str | None, Opt(metavar="ADDRESS", help="Of the Ray cluster: HOST:PORT of its head, or auto.")]
 SaveWorst = Annotated[Path | None, Opt(metavar="FOLDER", help=_SAVE)]
 Worst = Annotated[int, Number(metavar="N", help="How many of these.")]
@@ -63,7 +65,8 @@ def evaluate(
     ignore: Ignore = None,
     resume: Resume = None,
     processes: Processes = None,
-    engine: EngineName = "local",
+    executor: ExecutorName = _LOCAL,
+    engine: OldExecutor = None,
     address: Address = None,
     save_worst: SaveWorst = None,
     worst: Worst = 20,
@@ -73,10 +76,10 @@ def evaluate(
     screen.configure(quiet, json)
     from mvit2.runtime.evaluate.plan import plan as make_plan
     from mvit2.runtime.evaluate.results_file import open_progress
-    from mvit2.runtime.evaluate.run import Engine
+    from mvit2.runtime.evaluate.run import Executor
     from mvit2.runtime.evaluate.run import evaluate as run
 
-    where = Engine(engine, address)
+    where = Executor(_executor(executor, engine), address)
     if save_worst is not None:
         _check_folder(save_worst)
     with screen.step(f"looking at {source}"):
@@ -102,6 +105,16 @@ def evaluate(
     empty, skipped = list(plan.empty), dict(plan.skipped)
     content = {"bundle": str(bundle), "source": str(source), "empty_classes": empty, "skipped": skipped}
     screen.json({**content, **asdict(found), "warnings": screen.warnings})
+
+
+def _executor(executor: str, engine: str | None) -> str:
+    """``--engine`` is what ``--executor`` was called before."""
+    if engine is None:
+        return executor
+    screen.renamed("--engine", "--executor")
+    if executor not in (_LOCAL, engine):
+        raise UsageError(f"--engine {engine} and --executor {executor} say two things; leave out --engine.")
+    return engine
 
 
 # ---- what goes wrong ----

@@ -91,7 +91,7 @@ def _knock(address: str) -> None:
 def _no_cluster(address: str, error: BaseException) -> Mvit2Error:
     reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
     if address == LOCAL:
-        return Mvit2Error(f"Ray does not start here ({reason}); do without --engine ray, or try fewer --processes.")
+        return Mvit2Error(f"Ray does not start here ({reason}); do without --executor ray, or try fewer --processes.")
     return Mvit2Error(
         f"no Ray cluster can be joined at {address} ({reason}); accepted: a cluster that this machine is part of; "
         "start it with ray start, or leave --address and RAY_ADDRESS out."

@@ -19,7 +19,7 @@ from .plan import Plan
 from .ray_pool import run_on_ray
 from .results_file import Progress
 
-__all__ = ["ENGINES", "Engine", "evaluate"]
+__all__ = ["EXECUTORS", "Executor", "evaluate"]
 
 
 class _Runner(NamedTuple):
@@ -29,25 +29,25 @@ class _Runner(NamedTuple):
     most_processes: int
 
 
-ENGINES: Mapping[str, _Runner] = {
+EXECUTORS: Mapping[str, _Runner] = {
     "local": _Runner(lambda job, todo, processes, _: run_shards(job, todo, processes), 256),
     "ray": _Runner(run_on_ray, 4096),
 }
 
 
 @dataclass(frozen=True)
-class Engine:
+class Executor:
     """Where the work is done: "local", by processes of this machine, or "ray", on the Ray cluster at ``address``."""
 
     name: str = "local"
     address: str | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in ENGINES:
-            near = did_you_mean(self.name, ENGINES)
-            raise UsageError(f"the engine is {self.name!r}, accepted: {', '.join(ENGINES)}.{near}")
+        if self.name not in EXECUTORS:
+            near = did_you_mean(self.name, EXECUTORS)
+            raise UsageError(f"the executor is {self.name!r}, accepted: {', '.join(EXECUTORS)}.{near}")
         if self.address is not None and self.name == "local":
-            raise UsageError(f"the address {self.address!r} is of a cluster; accepted with --engine ray only.")
+            raise UsageError(f"the address {self.address!r} is of a cluster; accepted with --executor ray only.")
 
 
 def evaluate(
@@ -56,7 +56,7 @@ def evaluate(
     processes: int | None = None,
     worst: int = 20,
     advance: Callable[[int], None] = lambda pictures: None,
-    engine: Engine = Engine(),
+    executor: Executor = Executor(),
 ) -> Evaluation | MaskEvaluation:
     """Run the artifacts on all pictures that ``progress`` does not know yet. The processes end with this call.
 
@@ -64,7 +64,7 @@ def evaluate(
         processes: how many work side by side, each on its own copies of the models; None: one for each core.
         worst: how many disagreements are kept.
         advance: called with the number of pictures that were done since.
-        engine: where they work. The figures depend neither on it nor on how many they are.
+        executor: where they work. The figures depend neither on it nor on how many they are.
 
     Raises:
         UsageError: processes not in 1..256 (4096 on Ray), worst below 0; no pixel of the masks counts.
@@ -72,7 +72,7 @@ def evaluate(
         Mvit2Error: a process was killed, a picture was changed; what was done is in ``progress``. CheckFailed: a model
             answers NaN or Inf. And what mvit2.runtime.evaluate.ray_pool.run_on_ray raises.
     """
-    run, most = ENGINES[engine.name]
+    run, most = EXECUTORS[executor.name]
     if processes is not None and not 1 <= processes <= most:
         raise UsageError(f"processes is {processes}, accepted: 1 to {most}; this machine has {usable_cores()} cores.")
     if worst < 0:
@@ -81,7 +81,7 @@ def evaluate(
     files = (File(path.absolute(), size) for path, size in zip(plan.pictures, plan.sizes, strict=True))
     pictures = (Picture(i, *known) for i, known in enumerate(zip(files, plan.truth, strict=True)))
     todo = [picture for picture in pictures if picture.index not in progress.rows]
-    with closing(run(job, todo, processes, engine.address)) as shards:
+    with closing(run(job, todo, processes, executor.address)) as shards:
         for rows in shards:
             progress.add(rows)
             advance(len(rows))

@@ -1,4 +1,4 @@
-"""From pictures to rows: the work of one process of an evaluation, whichever engine started it.
+"""From pictures to rows: the work of one process of an evaluation, whichever executor started it.
 
 A picture's answers do not depend on who computes them: no batches, one thread for each model.
 """

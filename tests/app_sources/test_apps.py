@@ -1,4 +1,4 @@
-"""Whole app folders of ``mvit2 bundle``, compiled and run on a desk, with stand-ins for the engines (stand_ins/).
+"""Whole app folders of ``mvit2 app``, compiled and run on a desk, with stand-ins for the engines (stand_ins/).
 
 What is tested: the golden pixels, what reaches an engine and what comes back, the labels, whatever they are, and the
 masks of the golden pictures.
@@ -181,7 +181,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 def _app(request: pytest.FixtureRequest, name: str, platform: str, files: Sequence[str], parent: Path) -> Path:
     bundle: Path = request.getfixturevalue(name)
     options = [word for file in files for word in ("--artifact", file)]
-    command("bundle", bundle, "--target", platform, "--output", parent, *options)
+    command("app", bundle, "--target", platform, "--output", parent, *options)
     return parent / f"{bundle.name}-{platform}"
 
 

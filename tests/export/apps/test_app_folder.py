@@ -1,4 +1,4 @@
-"""The folders that ``mvit2 bundle`` writes for apps: what lies where, and what their READMEs say."""
+"""The folders that ``mvit2 app`` writes for apps: what lies where, and what their READMEs say."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def apps(run: Run, demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) 
     """The demo bundle for every platform, as the command writes it by default."""
     parent = tmp_path_factory.mktemp("apps")
     for platform in TARGETS:
-        done = run("bundle", "--target", platform, demo_bundle, "--output", parent)
+        done = run("app", "--target", platform, demo_bundle, "--output", parent)
         assert done.returncode == 0, done.stderr
     return parent
 
@@ -111,7 +111,7 @@ def test_the_web_folder_of_a_segmentation_network(
     output_kind: str, run: Run, segments: ModuleType, tmp_path: Path
 ) -> None:
     bundle = segments.write_bundle(tmp_path / "b", output_kind=output_kind)
-    done = run("bundle", "--target", "web", bundle)
+    done = run("app", "--target", "web", bundle)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "b-web" / "README.md").read_text(encoding="utf-8")
     assert "Mvit2Segmenter.open(" in text and "Mvit2Classifier" not in text and "softmax" not in text
@@ -127,7 +127,7 @@ def test_the_app_folder_of_a_segmentation_network(
 ) -> None:
     """The sources of its task and its engine alone; what the README says is about masks."""
     bundle = segments.write_bundle(tmp_path / "b", output_kind=output_kind)
-    done = run("bundle", "--target", platform, bundle)
+    done = run("app", "--target", platform, bundle)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / f"b-{platform}"
     sources, expected = (
@@ -149,7 +149,7 @@ def test_the_app_folder_of_a_segmentation_network(
 
 def test_two_runs_give_the_same_bytes(run: Run, apps: Path, demo_bundle: Path, tmp_path: Path) -> None:
     for platform in TARGETS:
-        assert run("bundle", "--target", platform, demo_bundle, "-o", tmp_path).returncode == 0
+        assert run("app", "--target", platform, demo_bundle, "-o", tmp_path).returncode == 0
         assert _files(_app(tmp_path, platform)) == _files(_app(apps, platform))
 
 
@@ -188,7 +188,7 @@ def test_names_from_outside_are_only_text(demo_bundle: Path) -> None:
 
 def test_two_files_for_two_engines(run: Run, demo_bundle: Path, tmp_path: Path) -> None:
     options = ("--artifact", ONNX, "--artifact", FLOAT32, "--artifact", ONNX)
-    done = run("bundle", "--target", "android", demo_bundle, "-o", tmp_path, *options, "--json")
+    done = run("app", "--target", "android", demo_bundle, "-o", tmp_path, *options, "--json")
     answer = json.loads(done.stdout)
     folder = _app(tmp_path, "android")
     assert (answer["folder"], answer["target"], answer["warnings"]) == (str(folder), "android", [])
@@ -200,7 +200,7 @@ def test_two_files_for_two_engines(run: Run, demo_bundle: Path, tmp_path: Path) 
 
 
 def test_only_its_own_folders_are_replaced(run: Run, demo_bundle: Path, tmp_path: Path) -> None:
-    command = ("bundle", demo_bundle, "--target", "ios", "-o", tmp_path)
+    command = ("app", demo_bundle, "--target", "ios", "-o", tmp_path)
     folder = _app(tmp_path, "ios")
     folder.mkdir()
     (folder / "README.md").write_text("mine")

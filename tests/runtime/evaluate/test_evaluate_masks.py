@@ -204,10 +204,10 @@ def test_going_on_gives_the_same_figures(ready: Plan, rows: list[Row[Any]], tmp_
 
 
 def test_ray_finds_the_same(ready: Plan, rows: list[Row[Any]]) -> None:
-    from mvit2.runtime.evaluate.run import Engine
+    from mvit2.runtime.evaluate.run import Executor
 
     progress = Progress()
-    evaluate(ready, progress, 1, engine=Engine("ray"))
+    evaluate(ready, progress, 1, executor=Executor("ray"))
     assert [progress.rows[i] for i in range(len(rows))] == rows
 
 

@@ -1,4 +1,4 @@
-"""``mvit2 evaluate --engine ray``: every digit of the local engine's, whatever dies in the middle."""
+"""``mvit2 evaluate --executor ray``: every digit of the local executor's, whatever dies in the middle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mvit2.errors import Mvit2Error
 from mvit2.runtime.evaluate.plan import Plan, plan
 from mvit2.runtime.evaluate.ray_pool import _LIBRARIES, _check_versions
 from mvit2.runtime.evaluate.results_file import Progress, open_progress
-from mvit2.runtime.evaluate.run import Engine, evaluate
+from mvit2.runtime.evaluate.run import Executor, evaluate
 from mvit2.versions import installed
 
 from ...support.command import Run, run_in_process
@@ -62,8 +62,8 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def ray_engine(cluster: Any) -> Engine:
-    return Engine("ray", cluster.address)
+def ray_executor(cluster: Any) -> Executor:
+    return Executor("ray", cluster.address)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def ready(demo_bundle: Path, many: Path) -> Plan:
 
 @pytest.fixture(scope="module")
 def rows(ready: Plan) -> dict[int, Any]:
-    """What the local engine finds."""
+    """What the local executor finds."""
     progress = Progress()
     evaluate(ready, progress)
     return progress.rows
@@ -110,7 +110,7 @@ def test_a_cluster_of_its_own_gives_every_digit(int8_bundle: Path, photos: Path,
     bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     options = {"capture_output": True, "text": True, "cwd": tmp_path, "env": bare, "check": False}
     local = subprocess.run(words, **options)
-    ray = subprocess.run([*words, "--engine", "ray", "--processes", "2"], **options)
+    ray = subprocess.run([*words, "--executor", "ray", "--processes", "2"], **options)
     assert (local.returncode, ray.returncode) == (0, 0), ray.stderr
     assert (ray.stdout, ray.stderr) == (local.stdout, local.stderr)
     found = json.loads(ray.stdout)
@@ -122,13 +122,13 @@ def test_a_cluster_of_its_own_gives_every_digit(int8_bundle: Path, photos: Path,
 
 
 def test_begun_here_and_finished_on_ray(
-    ready: Plan, rows: dict[int, Any], ray_engine: Engine, demo_bundle: Path, run: Run, tmp_path: Path
+    ready: Plan, rows: dict[int, Any], ray_executor: Executor, demo_bundle: Path, run: Run, tmp_path: Path
 ) -> None:
     path = tmp_path / "progress.jsonl"
     with open_progress(path, ready.header) as progress:
         progress.add([rows[i] for i in range(100, 300)])
     words = ["evaluate", demo_bundle, ready.source, "--artifact", TFLITE, "--resume", path, "--json"]
-    on_ray = run(*words, "--engine", "ray", env={"RAY_ADDRESS": str(ray_engine.address)})
+    on_ray = run(*words, "--executor", "ray", env={"RAY_ADDRESS": str(ray_executor.address)})
     assert on_ray.returncode == 0, on_ray.stderr
     with open_progress(path, ready.header) as progress:
         assert progress.rows == rows
@@ -139,7 +139,7 @@ def test_begun_here_and_finished_on_ray(
 # ---- deaths in the middle ----
 
 
-def test_a_killed_worker_changes_nothing(ready: Plan, rows: dict[int, Any], ray_engine: Engine) -> None:
+def test_a_killed_worker_changes_nothing(ready: Plan, rows: dict[int, Any], ray_executor: Executor) -> None:
     killed, told, progress = [], [], Progress()
 
     def kill_once(done: int) -> None:
@@ -149,7 +149,7 @@ def test_a_killed_worker_changes_nothing(ready: Plan, rows: dict[int, Any], ray_
                 os.kill(victim.pid, signal.SIGKILL)
                 killed.append(victim)
 
-    found = evaluate(ready, progress, advance=kill_once, engine=ray_engine)
+    found = evaluate(ready, progress, advance=kill_once, executor=ray_executor)
     assert killed and not psutil.wait_procs(killed, SECONDS)[1]
     assert progress.rows == rows and sum(told) == MANY
     assert found == evaluate(ready, Progress(rows.values()))
@@ -159,7 +159,7 @@ def raylets() -> set[psutil.Process]:
     return {process for process in psutil.process_iter(["name"]) if process.info["name"] == "raylet"}
 
 
-def test_a_lost_node_changes_nothing(ready: Plan, rows: dict[int, Any], ray_engine: Engine, cluster: Any) -> None:
+def test_a_lost_node_changes_nothing(ready: Plan, rows: dict[int, Any], ray_executor: Executor, cluster: Any) -> None:
     before = raylets()
     lost, progress = [cluster.add_node(num_cpus=1, object_store_memory=80 << 20)], Progress()
     [node] = raylets() - before
@@ -168,16 +168,16 @@ def test_a_lost_node_changes_nothing(ready: Plan, rows: dict[int, Any], ray_engi
         if lost and set(at_work()) & set(node.children()):
             cluster.remove_node(lost.pop(), allow_graceful=False)
 
-    evaluate(ready, progress, advance=lose_once, engine=ray_engine)
+    evaluate(ready, progress, advance=lose_once, executor=ray_executor)
     assert not lost and progress.rows == rows
 
 
-def test_workers_that_die_again_and_again_are_one_line(ready: Plan, ray_engine: Engine) -> None:
+def test_workers_that_die_again_and_again_are_one_line(ready: Plan, ray_executor: Executor) -> None:
     with (
         killing_all_workers(),
         pytest.raises(Mvit2Error, match=r"3 Ray workers died at the 32 pictures from /.*png on"),
     ):
-        evaluate(ready, Progress(), engine=ray_engine)
+        evaluate(ready, Progress(), executor=ray_executor)
 
 
 @contextmanager
@@ -202,12 +202,18 @@ def killing_all_workers() -> Iterator[None]:
 # ---- nodes that see something else ----
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize("executor", ["local", "ray"])
 @pytest.mark.parametrize(
     ("content", "seen"), [(None, "cannot be read"), (b"another picture", "has 15 bytes")], ids=["missing", "other"]
 )
 def test_a_picture_that_a_node_sees_otherwise_is_named(
-    content: bytes | None, seen: str, engine: str, demo_bundle: Path, photos: Path, ray_engine: Engine, tmp_path: Path
+    content: bytes | None,
+    seen: str,
+    executor: str,
+    demo_bundle: Path,
+    photos: Path,
+    ray_executor: Executor,
+    tmp_path: Path,
 ) -> None:
     picture = tmp_path / "7" / "cat.jpg"
     picture.parent.mkdir()
@@ -216,7 +222,7 @@ def test_a_picture_that_a_node_sees_otherwise_is_named(
     picture.unlink() if content is None else picture.write_bytes(content)
     progress = Progress()
     with pytest.raises(Mvit2Error) as caught:
-        evaluate(planned, progress, engine=ray_engine if engine == "ray" else Engine())
+        evaluate(planned, progress, executor=ray_executor if executor == "ray" else Executor())
     assert str(caught.value).startswith(f"{picture} {seen} on {os.uname().nodename}, but has {size} bytes where")
     assert not progress.rows
 
@@ -233,7 +239,7 @@ def test_other_versions_are_refused() -> None:
 def test_ctrl_c_ends_its_cluster(demo_bundle: Path, many: Path, run: Run, tmp_path: Path) -> None:
     progress = tmp_path / "progress.jsonl"
     words = ["evaluate", demo_bundle, many, "--artifact", TFLITE, "--resume", progress, "--json"]
-    command = [sys.executable, "-m", "mvit2", *words, "--engine", "ray", "--processes", "2"]
+    command = [sys.executable, "-m", "mvit2", *words, "--executor", "ray", "--processes", "2"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     process = subprocess.Popen(command, env={**os.environ, "COLUMNS": "200"}, **pipes)
     deadline = time.monotonic() + SECONDS
@@ -257,13 +263,13 @@ def test_ctrl_c_ends_its_cluster(demo_bundle: Path, many: Path, run: Run, tmp_pa
 @pytest.mark.parametrize(
     ("options", "code", "wrong"),
     [
-        ("--engine rey", 2, "the engine is 'rey', accepted: local, ray. Did you mean 'ray'?"),
-        ("--address auto", 2, "the address 'auto' is of a cluster; accepted with --engine ray only"),
-        ("--engine ray --processes 5000", 2, "processes is 5000, accepted: 1 to 4096"),
-        ("--engine ray --address nowhere", 2, "address is 'nowhere', accepted: HOST:PORT of its head"),
-        ("--engine ray --address ray://10.0.0.1:10001", 2, "accepted: HOST:PORT of its head"),
-        ("--engine ray --address 127.0.0.1:1", 1, "no Ray cluster can be joined at 127.0.0.1:1 (ConnectionRefused"),
-        ("--engine ray --address 127.0.0.1:99999", 2, "accepted: HOST:PORT of its head"),
+        ("--executor rey", 2, "the executor is 'rey', accepted: local, ray. Did you mean 'ray'?"),
+        ("--address auto", 2, "the address 'auto' is of a cluster; accepted with --executor ray only"),
+        ("--executor ray --processes 5000", 2, "processes is 5000, accepted: 1 to 4096"),
+        ("--executor ray --address nowhere", 2, "address is 'nowhere', accepted: HOST:PORT of its head"),
+        ("--executor ray --address ray://10.0.0.1:10001", 2, "accepted: HOST:PORT of its head"),
+        ("--executor ray --address 127.0.0.1:1", 1, "no Ray cluster can be joined at 127.0.0.1:1 (ConnectionRefused"),
+        ("--executor ray --address 127.0.0.1:99999", 2, "accepted: HOST:PORT of its head"),
     ],
 )
 def test_refused(options: str, code: int, wrong: str, refused: Refused, demo_bundle: Path, many: Path) -> None:
@@ -272,6 +278,6 @@ def test_refused(options: str, code: int, wrong: str, refused: Refused, demo_bun
 
 def test_without_ray(run: Run, demo_bundle: Path, many: Path, tmp_path: Path) -> None:
     (tmp_path / "ray.py").write_text("raise ImportError")
-    done = run("evaluate", demo_bundle, many, "--engine", "ray", env={"PYTHONPATH": str(tmp_path)})
+    done = run("evaluate", demo_bundle, many, "--executor", "ray", env={"PYTHONPATH": str(tmp_path)})
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: ray is not installed; install it with: pip install 'mvit2[ray]'\n"

@@ -1,4 +1,4 @@
-"""``mvit2 bundle``: which model file goes in, what it prints, what is refused; its folders: test_app_folder.py."""
+"""``mvit2 app``: which model file goes in, what it prints, what is refused; its folders: test_app_folder.py."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_the_file_that_suits_most_apps(held: list[str], engine: Any, chosen: str
 
 
 def test_the_end_says_what_and_where(run: Run, demo_bundle: Path, tmp_path: Path) -> None:
-    done = run("bundle", "--target", "web", demo_bundle, "-o", tmp_path)
+    done = run("app", "--target", "web", demo_bundle, "-o", tmp_path)
     why, written, then = done.stdout.splitlines()
     assert why.startswith(f"{FLOAT16}: float16 for litert, 2.4 MB; chosen: litert before onnxruntime, int8 before")
     assert written.startswith(f"written: {tmp_path / 'mobilevitv2-0.5-demo20-web'}/, ") and then.startswith(
         "next: in that folder: npm ci"
     )
-    assert run("bundle", "--target", "web", demo_bundle, "-o", tmp_path, "--overwrite", "--quiet").stdout == ""
+    assert run("app", "--target", "web", demo_bundle, "-o", tmp_path, "--overwrite", "--quiet").stdout == ""
 
 
 # ---- what is refused ----
@@ -123,13 +123,13 @@ def test_one_line_says_what_is_wrong(
     forge: ModuleType,
 ) -> None:
     damage(bundle, forge)
-    refused(code, wrong, "bundle", bundle, *(option.format(bundle=bundle) for option in options))
+    refused(code, wrong, "app", bundle, *(option.format(bundle=bundle) for option in options))
     assert [path.name for path in bundle.parent.iterdir()] == ([bundle.name] if bundle.exists() else [])
 
 
 def test_an_engine_without_files(run: Run, bundle: Path, forge: ModuleType) -> None:
     forge.edit_manifest(bundle, lambda m: m.update(artifacts=m["artifacts"][:1]))
-    done = run("bundle", bundle, "--target", "web", "--engine", "litert")
+    done = run("app", bundle, "--target", "web", "--engine", "litert")
     assert done.returncode == 1 and f"has no file for litert. It holds: {ONNX}. Leave out --engine" in done.stderr
 
 
@@ -143,7 +143,7 @@ def test_nothing_heavy_is_loaded(demo_bundle: Path, tmp_path: Path) -> None:
     code = """
 import sys
 from mvit2.__main__ import main
-sys.argv = ["mvit2", "bundle", *sys.argv[1:]]
+sys.argv = ["mvit2", "app", *sys.argv[1:]]
 try:
     main()
 finally:

@@ -1,4 +1,4 @@
-"""``mvit2 bundle``: options, which files go in, where the folder lies. What it holds is in export/apps/."""
+"""``mvit2 app``: options, which files go in, where the folder lies. What it holds is in export/apps/."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mvit2.bundle.manifest import Engine
 from mvit2.errors import UsageError, did_you_mean
 from mvit2.units import human_bytes
 
-from .app import app
+from .app import app, renamed
 from .console import screen
 from .options import Artifacts, Bundle, Json, Opt, Overwrite, Quiet
 
-__all__ = ["bundle"]
+__all__ = ["app_folder"]
 
 TargetName = Annotated[str, Opt("--target", metavar="PLATFORM", help="android, ios or web.")]
 _ENGINE = "litert or onnxruntime; default: litert where the bundle has files for it."
@@ -25,8 +25,10 @@ Parent = Annotated[
 ]
 
 
-@app.command(help="Write a folder to copy into an app: model, labels, sources, golden vectors as a test, README.")
-def bundle(
+@app.command(
+    "app", help="Write a folder to copy into an app: model, labels, sources, golden vectors as a test, README."
+)
+def app_folder(
     bundle: Bundle,
     target: TargetName,
     artifact: Artifacts = None,
@@ -69,6 +71,9 @@ def bundle(
             "warnings": screen.warnings,
         }
     )
+
+
+renamed("bundle", "app", app_folder)
 
 
 def _word(option: str, given: str, accepted: Collection[str]) -> str:
