@@ -21,7 +21,7 @@ from .support.browser import chromium
 from .support.bundles import exported
 from .support.command import OFFLINE, Run, run_here, run_in_process
 from .support.refusals import Refused, refuser
-from .support.resources import RESOURCES, give_marks, marks_of, turn
+from .support.resources import RESOURCES, give_marks, marks_of, share_out, turn
 from .support.seconds import Costs, measured
 
 Mediapipe = Callable[..., str]
@@ -59,8 +59,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if marks_of(item)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not marks_of(item)]
-    if hasattr(config, "workerinput"):  # the longest files first, so that no worker begins one when others are done
-        items.sort(key=lambda item: not marks_of(item))
+    if hasattr(config, "workerinput"):
+        share_out(items)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["RESOURCES", "Resource", "give_marks", "marks_of", "turn"]
+__all__ = ["RESOURCES", "Resource", "give_marks", "marks_of", "share_out", "turn"]
 
 TESTS = Path(__file__).parents[1]
 
@@ -74,13 +74,19 @@ RESOURCES = (
 
 
 def give_marks(items: list[pytest.Item]) -> None:
-    """Resource marks; and tests of a file stay on one worker, because they share fixtures."""
+    """The resources that a test uses, by its fixtures and its place."""
     for item in items:
         for resource in RESOURCES:
             if resource.is_used_by(item):
                 item.add_marker(resource.mark)
+
+
+def share_out(items: list[pytest.Item]) -> None:
+    """For workers: a file's tests stay on one, for they share fixtures; the longest files first, for an even end."""
+    for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).as_posix()))
+    items.sort(key=lambda item: not marks_of(item))
 
 
 def marks_of(item: pytest.Item) -> list[Resource]:
