@@ -3,21 +3,102 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 _ALIGNMENT = 16
 
-__all__ = ["operator_code", "prune", "read_tflite", "write_tflite"]
+__all__ = ["Graph", "Model", "Operator", "Tensor", "operator_code", "prune", "read_tflite", "write_tflite"]
 
 
-def read_tflite(file: Path) -> Any:
+# What is used here of the classes ModelT, SubGraphT, ... of ai_edge_litert.schema_py_generated, which have no types.
+# Read from a file, what is a list here may be a NumPy array, or None where the file has none.
+
+
+class Quantization(Protocol):
+    """real value = scale * (stored value - zeroPoint), for each index along quantizedDimension."""
+
+    scale: list[float]
+    zeroPoint: list[int]
+    quantizedDimension: int
+
+
+class Tensor(Protocol):
+    name: bytes
+    shape: list[int] | NDArray[np.int32]
+    type: int
+    hasRank: bool
+    buffer: int  # 0: no data
+    quantization: Quantization
+
+
+class Operator(Protocol):
+    opcodeIndex: int
+    inputs: list[int]  # -1: left out
+    outputs: list[int]
+    builtinOptions: object
+    builtinOptionsType: int
+
+
+class Connected(Protocol):
+    """An operator or a graph."""
+
+    inputs: list[int]
+    outputs: list[int]
+
+
+class OperatorCode(Protocol):
+    builtinCode: int
+    deprecatedBuiltinCode: int
+    version: int
+
+
+class Buffer(Protocol):
+    data: NDArray[np.uint8] | None
+
+
+class Graph(Protocol):
+    tensors: list[Tensor]
+    operators: list[Operator]
+    inputs: list[int]
+    outputs: list[int]
+
+
+class SignatureTensor(Protocol):
+    tensorIndex: int
+
+
+class Signature(Protocol):
+    inputs: list[SignatureTensor]
+    outputs: list[SignatureTensor]
+
+
+class Metadata(Protocol):
+    buffer: int
+
+
+class Model(Protocol):
+    version: int
+    operatorCodes: list[OperatorCode]
+    subgraphs: list[Graph]
+    buffers: list[Buffer]
+    signatureDefs: list[Signature] | None
+    metadata: list[Metadata] | None
+
+    def Pack(self, builder: object) -> int: ...
+
+
+def read_tflite(file: Path) -> Model:
     """A ModelT, the object form of ai_edge_litert.schema_py_generated."""
     from ai_edge_litert import schema_py_generated as schema
 
-    return schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+    model: Model = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+    return model
 
 
-def write_tflite(model: Any, file: Path) -> None:
+def write_tflite(model: Model, file: Path) -> None:
     builder = _builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     file.write_bytes(builder.Output())
@@ -38,30 +119,31 @@ def _builder() -> Any:
     return Builder()
 
 
-def operator_code(model: Any, builtin: int, version: int) -> int:
+def operator_code(model: Model, builtin: int, version: int) -> int:
     """The index by which operators refer to ``builtin`` of ``version``; declared where the model lacks it."""
     from ai_edge_litert import schema_py_generated as schema
 
     for index, known in enumerate(model.operatorCodes):
         if (known.builtinCode, known.version) == (builtin, version):
             return index
-    code = schema.OperatorCodeT()
+    code: OperatorCode = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = builtin
     code.version = version
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
 
 
-def prune(model: Any) -> None:
+def prune(model: Model) -> None:
     """Drop the tensors, buffers and operator codes that nothing refers to any more. Buffer 0 stays: it is "no data"."""
     graph = model.subgraphs[0]
     used = {int(t) for op in graph.operators for t in (*op.inputs, *op.outputs) if t >= 0}
     used |= {int(t) for t in (*graph.inputs, *graph.outputs)}
     tensors = {old: new for new, old in enumerate(sorted(used))} | {-1: -1}
     graph.tensors = [graph.tensors[old] for old in sorted(used)]
-    for holder in (*graph.operators, graph):
-        holder.inputs = [tensors[int(t)] for t in holder.inputs]
-        holder.outputs = [tensors[int(t)] for t in holder.outputs]
+    connected: list[Connected] = [*graph.operators, graph]
+    for one in connected:
+        one.inputs = [tensors[int(t)] for t in one.inputs]
+        one.outputs = [tensors[int(t)] for t in one.outputs]
     for definition in model.signatureDefs or ():
         for entry in (*definition.inputs, *definition.outputs):
             entry.tensorIndex = tensors[entry.tensorIndex]

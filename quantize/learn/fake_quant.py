@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,11 +16,20 @@ __all__ = ["Point", "rounded"]
 _TINY = 1e-6
 
 
+class _Context(Protocol):
+    """What torch keeps of a forward pass."""
+
+    saved_tensors: tuple[Tensor, ...]
+    covered: Range
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
 class _FakeQuantise(torch.autograd.Function):
     """Round to int8 and back. The gradient passes what was not clipped; ranges learn as in LSQ (arXiv 1902.08153)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
+    def forward(ctx: _Context, x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
         covered = Range(lo.item(), hi.item())
         y = rounded(x, covered)
         ctx.save_for_backward(x, y)
@@ -28,7 +37,7 @@ class _FakeQuantise(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, y = ctx.saved_tensors
         lo, hi = ctx.covered.lo, ctx.covered.hi
         inside = torch.ops.aten.hardtanh_backward(grad, x, lo, hi)  # one pass each, where masks would take three

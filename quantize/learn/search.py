@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -215,8 +214,7 @@ def _learn(simulation: Simulation, pixels: NDArray[np.uint8], targets: NDArray[n
         optimiser.zero_grad()
         for part in np.split(batch, range(_PART, len(batch), _PART)):
             error = simulation.run(pixels[part]) - torch.from_numpy(targets[part])
-            loss: Any = error.square().sum() / float(np.square(targets[batch]).sum())
-            loss.backward()
+            torch.autograd.backward(error.square().sum() / float(np.square(targets[batch]).sum()))
         optimiser.step()
         schedule.step()
     for end in ends:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +83,8 @@ class Layer(nn.Module):
         weight = self.weight if self.mode == "float" else self._rounded()
         if self.channels_last:
             return F.linear(x, weight.flatten(1), self.used_bias)
-        c: Any = self.convolution
+        c = self.convolution
+        assert isinstance(c, nn.Conv2d)
         return F.conv2d(x, weight, self.used_bias, c.stride, c.padding, c.dilation, c.groups)
 
     @property
@@ -132,7 +132,8 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.reduce_1x1(self.conv_3x3(self.expand_1x1(x)))
-        last: Any = self.reduce_1x1
+        last = self.reduce_1x1
+        assert isinstance(last, Layer)
         last.added.active = last.writes_int8
         total: Tensor = last.added(x + y)
         return total

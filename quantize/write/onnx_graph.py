@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 
 from mvit2.errors import ConversionError
 
-__all__ = ["OnnxEdit", "new_node", "set_inputs"]
+__all__ = ["Constant", "OnnxEdit", "new_node", "set_inputs"]
+
+Constant = NDArray[np.float32] | NDArray[np.int8] | NDArray[np.int32] | NDArray[np.int64] | NDArray[np.uint8]
 
 
 @dataclass
@@ -37,7 +39,7 @@ class OnnxEdit:
         at = next(index for index, node in enumerate(self.nodes) if node is old)
         self.nodes[at : at + 1] = new
 
-    def _constant(self, name: str, values: NDArray[Any]) -> str:
+    def _constant(self, name: str, values: Constant) -> str:
         """A new initialiser; equal names stand for equal values."""
         if name not in self.constants:
             self.graph.initializer.append(numpy_helper.from_array(values, name))
@@ -54,8 +56,10 @@ class OnnxEdit:
         self.graph.initializer.extend(kept)
 
 
-def new_node(kind: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
-    return helper.make_node(kind, inputs, [output], name=f"{output}_{kind}", **attributes)
+def new_node(kind: str, inputs: list[str], output: str, **attributes: int | Sequence[int]) -> NodeProto:
+    node = helper.make_node(kind, inputs, [output], name=f"{output}_{kind}")
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+    return node
 
 
 def set_inputs(node: NodeProto, inputs: list[str]) -> None:

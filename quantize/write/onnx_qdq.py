@@ -16,7 +16,7 @@ table and the int8 product take twice as long), and what a Gemm puts out (its in
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -26,7 +26,7 @@ from onnx import NodeProto, TensorProto, helper
 from mvit2.errors import ConversionError
 from mvit2.quantize.plan import SIGMOID, LayerPlan, Plan, Range
 
-from .onnx_graph import OnnxEdit, new_node, set_inputs
+from .onnx_graph import Constant, OnnxEdit, new_node, set_inputs
 
 __all__ = ["quantise_onnx"]
 
@@ -195,7 +195,7 @@ class _Rewrite(OnnxEdit):
         """Its weights and biases, in the plan's values and in the types of its mode."""
         data, old, output = node.input[0], node.input[1], node.output[0]
         transposed = node.op_type == "Gemm" and not _attribute(node, "transB")
-        values: NDArray[Any] = layer.weight if layer.mode == "float" else layer.quantised_weight
+        values: Constant = layer.weight if layer.mode == "float" else layer.quantised_weight
         values = values.reshape(len(values), -1) if node.op_type == "Gemm" else values
         values = values.T if transposed else values
         if list(values.shape) != self.constants[old]:
@@ -269,5 +269,5 @@ def _steps(covered: Range | None) -> _Steps:
     return _Steps(covered.scale, covered.zero_point + 128)
 
 
-def _attribute(node: NodeProto, name: str) -> Any:
+def _attribute(node: NodeProto, name: str) -> object:
     return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), None)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from mvit2.errors import ConversionError
 from mvit2.quantize.plan import SIGMOID, LayerPlan, Plan, Range
-from mvit2.tflite_file import operator_code, prune
+from mvit2.tflite_file import Model, Operator, operator_code, prune
 
 from .tflite_graph import GraphEdit, bias_steps
 
@@ -45,7 +44,7 @@ _INT8_VERSIONS = {
 _DYNAMIC_VERSIONS = {_OP.CONV_2D: 5, _OP.DEPTHWISE_CONV_2D: 6, _OP.FULLY_CONNECTED: 12}
 
 
-def quantise_tflite(model: Any, plan: Plan) -> None:
+def quantise_tflite(model: Model, plan: Plan) -> None:
     """Rewrite a flatbuffer object (ai_edge_litert.schema_py_generated.ModelT) in place.
 
     Raises ConversionError when the graph is not that of the plan's network.
@@ -58,9 +57,8 @@ class _Rewrite(GraphEdit):
     plan: Plan
     int8: dict[int, Range] = field(default_factory=dict)  # tensor -> its quantisation
     inputs: dict[int, Range] = field(default_factory=dict)  # float tensor -> how int8 layers want it
-    twins: dict[int, Any] = field(
-        default_factory=dict
-    )  # id of a layer's operator -> the operator that computes gain * x
+    # id of a layer's operator -> the operator that computes gain * x
+    twins: dict[int, Operator] = field(default_factory=dict)
 
     def run(self) -> None:
         self.graph.operators = list(self.graph.operators)
@@ -77,20 +75,21 @@ class _Rewrite(GraphEdit):
         self._connect()
         prune(self.model)
 
-    def _layers(self) -> list[Any]:
+    def _layers(self) -> list[Operator]:
         """In the network's order: the graph's, but for layers side by side, which are in that of what joins them."""
         layers = [op for op in self.graph.operators if self._code(op) in _LAYERS]
         for joint in self.graph.operators:
             if self._code(joint) == _OP.CONCATENATION:
-                branches = [self._producer(int(tensor)) for tensor in joint.inputs]
+                producers = [self._producer(int(tensor)) for tensor in joint.inputs]
+                branches = [producer for producer in producers if producer is not None]
                 for place, branch in zip(sorted(map(layers.index, branches)), branches, strict=True):
                     layers[place] = branch
         return layers
 
-    def _readers(self, tensor: int, code: int) -> list[Any]:
+    def _readers(self, tensor: int, code: int) -> list[Operator]:
         return [op for op in self.graph.operators if tensor in list(op.inputs) and self._code(op) == code]
 
-    def _mark(self, operator: Any, layer: LayerPlan) -> None:
+    def _mark(self, operator: Operator, layer: LayerPlan) -> None:
         """Say which tensors around a layer are int8."""
         assert layer.output is not None
         output = self._keep(operator.outputs[0], layer.output)
@@ -130,7 +129,7 @@ class _Rewrite(GraphEdit):
                 self._keep(reader.outputs[0], quantisation)
         return int(tensor)
 
-    def _gain(self, operator: Any, sigmoid: Any, layer: LayerPlan) -> None:
+    def _gain(self, operator: Operator, sigmoid: Operator, layer: LayerPlan) -> None:
         """LOGISTIC(x) -> LOGISTIC(gain * x) where gain * x is computed by a twin of the layer itself."""
         assert layer.gain is not None and layer.gained is not None
         twin = copy.copy(operator)
@@ -140,7 +139,7 @@ class _Rewrite(GraphEdit):
         self.twins[id(operator)] = twin
         self.graph.operators.insert(self.graph.operators.index(operator) + 1, twin)
 
-    def _quantise_layer(self, operator: Any, layer: LayerPlan) -> None:
+    def _quantise_layer(self, operator: Operator, layer: LayerPlan) -> None:
         """Its weights and biases, in the plan's values and in the types of its mode."""
         code = self._code(operator)
         depthwise = code == _OP.DEPTHWISE_CONV_2D

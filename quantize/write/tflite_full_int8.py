@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from mvit2.errors import ConversionError
 from mvit2.quantize.plan import SIGMOID, Range, weight_scales
-from mvit2.tflite_file import operator_code, prune
+from mvit2.tflite_file import Model, Operator, operator_code, prune
 
 from .tflite_graph import GraphEdit, bias_steps
 
@@ -48,7 +47,7 @@ _MOST_BIAS = 2.0**30
 _STEPS = 255
 
 
-def quantise_fully(model: Any, ranges: Mapping[int, Range]) -> None:
+def quantise_fully(model: Model, ranges: Mapping[int, Range]) -> None:
     """Rewrite a flatbuffer object (ai_edge_litert.schema_py_generated.ModelT) in place.
 
     Args:
@@ -84,7 +83,7 @@ class _Full(GraphEdit):
         self.graph.operators = [first, *body, self._dequantised(last), last]
         prune(self.model)
 
-    def _check(self, operator: Any) -> None:
+    def _check(self, operator: Operator) -> None:
         code = self._code(operator)
         if code not in _VERSIONS:
             raise ConversionError(f"full int8 knows no operator {code}; accepted: those of our networks.")
@@ -102,7 +101,7 @@ class _Full(GraphEdit):
         largest = self._producer(inputs[1])
         return largest is not None and self._code(largest) == _OP.REDUCE_MAX and int(largest.inputs[0]) == inputs[0]
 
-    def _without_division(self, operator: Any) -> list[Any]:
+    def _without_division(self, operator: Operator) -> list[Operator]:
         """Where e is 1, e / s is 1 / s: the largest rsqrt(s) is the root of the largest quotient."""
         if self._code(operator) != _OP.DIV:
             return [operator]
@@ -113,18 +112,18 @@ class _Full(GraphEdit):
         inverse = self._operator(_OP.RSQRT, 2, [divisor], root)
         return [inverse, self._product(numerator, root, product), self._product(product, root, quotient)]
 
-    def _product(self, a: int, b: int, output: int) -> Any:
+    def _product(self, a: int, b: int, output: int) -> Operator:
         operator = self._operator(_OP.MUL, 2, [a, b], output)
         operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.MulOptions, schema.MulOptionsT()
         return operator
 
-    def _quantise_input(self, first: Any) -> None:
+    def _quantise_input(self, first: Operator) -> None:
         """DEQUANTIZE to float32 -> QUANTIZE to int8: the same pixels, 128 less."""
         (scale,) = self.graph.tensors[int(first.inputs[0])].quantization.scale
         self.int8[int(first.outputs[0])] = Range(0.0, float(scale) * _STEPS)
         first.opcodeIndex = operator_code(self.model, _OP.QUANTIZE, _VERSIONS[_OP.QUANTIZE])
 
-    def _choose(self, operator: Any) -> None:
+    def _choose(self, operator: Operator) -> None:
         """The measured range of an operator's output, and those of its constants."""
         code, output = self._code(operator), int(operator.outputs[0])
         if code in _KEEPS:
@@ -140,7 +139,7 @@ class _Full(GraphEdit):
             raise ConversionError(f"no range was measured for tensor {tensor} ({name}); measure this very file.")
         return self.ranges[tensor]
 
-    def _choose_constants(self, operator: Any) -> None:
+    def _choose_constants(self, operator: Operator) -> None:
         operator.inputs = [int(t) for t in operator.inputs]
         for position, tensor in enumerate(operator.inputs):
             if self._is_float_constant(tensor):
@@ -151,7 +150,7 @@ class _Full(GraphEdit):
     def _is_float_constant(self, tensor: int) -> bool:
         return not self._is_activation(tensor) and bool(self.graph.tensors[tensor].type == _FLOAT)
 
-    def _round_constants(self, operator: Any) -> None:
+    def _round_constants(self, operator: Operator) -> None:
         for position, tensor in enumerate(operator.inputs):
             if self._is_float_constant(tensor):
                 chosen = self.int8[tensor]
@@ -159,7 +158,7 @@ class _Full(GraphEdit):
                 operator.inputs[position] = new = self._constant(np.clip(steps, -128, 127).astype(np.int8), None)
                 self.int8[new] = chosen
 
-    def _own_step(self, operator: Any) -> float:
+    def _own_step(self, operator: Operator) -> float:
         """The step in which an operator computes, before it rounds to its output's."""
         code, inputs = self._code(operator), [int(t) for t in operator.inputs]
         scales = [self.int8[t].scale for t in inputs if t in self.int8]
@@ -169,18 +168,18 @@ class _Full(GraphEdit):
             return scales[0] * scales[1]
         return max(scales) if code in _SUMS else 0.0
 
-    def _weights(self, operator: Any) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+    def _weights(self, operator: Operator) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
         """float32 weights as stored, their scales, the axis of the output channels."""
         axis = 3 if self._code(operator) == _OP.DEPTHWISE_CONV_2D else 0
         weights = self._values(int(operator.inputs[1]))
         return weights, weight_scales(np.moveaxis(weights, axis, 0)), axis
 
-    def _bias(self, operator: Any) -> NDArray[np.float32]:
+    def _bias(self, operator: Operator) -> NDArray[np.float32]:
         inputs = [int(t) for t in operator.inputs]
         given = len(inputs) > 2 and inputs[2] >= 0
         return self._values(inputs[2]) if given else np.zeros(len(self._weights(operator)[1]), np.float32)
 
-    def _settle(self, body: list[Any]) -> None:
+    def _settle(self, body: list[Operator]) -> None:
         """Widen what is too fine beside its neighbours until nothing changes."""
         before: dict[int, Range] = {}
         while before != self.int8:
@@ -190,14 +189,14 @@ class _Full(GraphEdit):
             for operator in body:
                 self._widen_output(operator)
 
-    def _widen_output(self, operator: Any) -> None:
+    def _widen_output(self, operator: Operator) -> None:
         code, output = self._code(operator), int(operator.outputs[0])
         if code in _KEEPS:
             self.int8[output] = self.int8[int(operator.inputs[0])]
         elif code != _OP.LOGISTIC:
             self.int8[output] = _at_least(self.int8[output], self._own_step(operator) / _MOST_RATIO)
 
-    def _widen_inputs(self, operator: Any) -> None:
+    def _widen_inputs(self, operator: Operator) -> None:
         """No finer than a reader can use: biases must fit int32; an epsilon needs no step of its size."""
         code, output = self._code(operator), self.int8[int(operator.outputs[0])]
         if code in _LAYERS:
@@ -214,7 +213,7 @@ class _Full(GraphEdit):
         producer = self._producer(tensor)
         return producer is None or self._code(producer) not in (_OP.LOGISTIC, _OP.QUANTIZE)
 
-    def _rewrite(self, operator: Any) -> None:
+    def _rewrite(self, operator: Operator) -> None:
         code = self._code(operator)
         version = _VERSIONS[code]
         if code in _LAYERS:
@@ -225,7 +224,7 @@ class _Full(GraphEdit):
             version = _RESCALING_MUL
         operator.opcodeIndex = operator_code(self.model, code, version)
 
-    def _quantise_layer(self, operator: Any) -> None:
+    def _quantise_layer(self, operator: Operator) -> None:
         weights, scales, axis = self._weights(operator)
         along = scales.reshape([-1 if d == axis else 1 for d in range(weights.ndim)]).astype(np.float64)
         integers = np.clip(np.rint(weights / along), -127, 127).astype(np.int8)
@@ -234,7 +233,7 @@ class _Full(GraphEdit):
         bias = self._constant(bias_steps(self._bias(operator), steps), steps)
         operator.inputs = [data, self._constant(integers, scales, axis), bias]
 
-    def _dequantised(self, last: Any) -> Any:
+    def _dequantised(self, last: Operator) -> Operator:
         """DEQUANTIZE of the logits, for the float softmax."""
         logits = int(last.inputs[0])
         last.inputs = [self._like(logits, b"_float32")]

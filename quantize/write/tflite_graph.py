@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from mvit2.quantize.plan import Range
-from mvit2.tflite_file import operator_code
+from mvit2.tflite_file import Graph, Model, Operator, Quantization, Tensor, operator_code
 
-__all__ = ["GraphEdit", "bias_steps"]
+__all__ = ["Constant", "GraphEdit", "bias_steps"]
+
+Constant = NDArray[np.float32] | NDArray[np.int8] | NDArray[np.int32]
 
 _TYPES = {
     "int8": schema.TensorType.INT8,
@@ -32,16 +33,16 @@ def bias_steps(bias: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray
 class GraphEdit:
     """A ModelT of one graph; tensors are called by their index."""
 
-    model: Any
+    model: Model
 
     @property
-    def graph(self) -> Any:
+    def graph(self) -> Graph:
         return self.model.subgraphs[0]
 
-    def _code(self, operator: Any) -> int:
+    def _code(self, operator: Operator) -> int:
         return int(self.model.operatorCodes[operator.opcodeIndex].builtinCode)
 
-    def _producer(self, tensor: int) -> Any | None:
+    def _producer(self, tensor: int) -> Operator | None:
         return next((op for op in self.graph.operators if tensor in list(op.outputs)), None)
 
     def _is_activation(self, tensor: int) -> bool:
@@ -58,11 +59,11 @@ class GraphEdit:
         self.graph.tensors[tensor].type = schema.TensorType.INT8
 
     def _describe(self, tensor: int, scales: list[float], zero_points: list[int], axis: int) -> None:
-        quantisation = schema.QuantizationParametersT()
+        quantisation: Quantization = schema.QuantizationParametersT()
         quantisation.scale, quantisation.zeroPoint, quantisation.quantizedDimension = scales, zero_points, axis
         self.graph.tensors[tensor].quantization = quantisation
 
-    def _constant(self, values: NDArray[Any], scales: NDArray[np.float32] | None, axis: int = 0) -> int:
+    def _constant(self, values: Constant, scales: NDArray[np.float32] | None, axis: int = 0) -> int:
         """A tensor of its own, for equal weights may share a buffer and yet differ in their scales."""
         shape = np.array(values.shape, np.int32)
         new = self._tensor(f"constant_{len(self.graph.tensors)}".encode(), shape, _TYPES[values.dtype.name], values)
@@ -70,8 +71,10 @@ class GraphEdit:
             self._describe(new, [float(s) for s in scales], [0] * len(scales), axis)
         return new
 
-    def _tensor(self, name: bytes, shape: Any, kind: int, values: NDArray[Any] | None = None) -> int:
-        tensor = schema.TensorT()
+    def _tensor(
+        self, name: bytes, shape: list[int] | NDArray[np.int32], kind: int, values: Constant | None = None
+    ) -> int:
+        tensor: Tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.type, tensor.hasRank, tensor.buffer = name, shape, kind, True, 0
         if values is not None:
             buffer = schema.BufferT()
@@ -85,9 +88,9 @@ class GraphEdit:
         old = self.graph.tensors[tensor]
         return self._tensor(old.name + suffix, old.shape, kind)
 
-    def _operator(self, code: int, version: int, inputs: list[int], output: int) -> Any:
+    def _operator(self, code: int, version: int, inputs: list[int], output: int) -> Operator:
         """Not yet in the graph."""
-        operator = schema.OperatorT()
+        operator: Operator = schema.OperatorT()
         operator.opcodeIndex = operator_code(self.model, code, version)
         operator.inputs, operator.outputs = inputs, [output]
         return operator

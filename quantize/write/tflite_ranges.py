@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -65,10 +64,12 @@ def _ends(values: NDArray[np.float32]) -> list[tuple[float, float]]:
     return ends
 
 
-def _over_images(at: int, share: float) -> Callable[[NDArray[np.float32]], tuple[NDArray[Any], NDArray[Any]]]:
+def _over_images(
+    at: int, share: float
+) -> Callable[[NDArray[np.float32]], tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Column ``at`` of the table, and of the images the percentile ``share``."""
 
-    def method(table: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def method(table: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return np.quantile(table[:, :, at, 0], 1 - share, axis=0), np.quantile(table[:, :, at, 1], share, axis=0)
 
     return method
