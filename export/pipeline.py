@@ -26,12 +26,12 @@ from mvit2.export.int8.quantiser import Quantised, Quantiser
 from mvit2.image.palette import class_colors
 from mvit2.runtime.engines.backend import Array, Backend
 from mvit2.runtime.engines.inspect_tflite import inspect_tflite
-from mvit2.runtime.engines.onnx_runtime import no_telemetry
 from mvit2.runtime.engines.table import open_model
 from mvit2.runtime.isolated import scores_apart
 from mvit2.runtime.tasks.bundle_model import scores_of
 from mvit2.runtime.tasks.outputs import Output
 from mvit2.runtime.verify.golden import write_golden
+from mvit2.telemetry import no_telemetry
 from mvit2.tflite_file import read_tflite
 from mvit2.versions import installed
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +15,7 @@ from mvit2.errors import ConversionError
 from mvit2.image.preprocess import to_pixel_values
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.runtime.tasks.outputs import PROBABILITIES, Output
+from mvit2.worker_process import run_worker, start_worker
 
 __all__ = ["scores_apart"]
 
@@ -26,17 +25,13 @@ _TIMEOUT_SECONDS = 3600
 def scores_apart(
     model: Path, io: IO, spec: PreprocessSpec, pixels: NDArray[np.uint8], output: Output = PROBABILITIES
 ) -> NDArray[Any]:
-    """As runtime.artifact.scores_of. Raises ConversionError when the process dies or the scores are no numbers."""
+    """As runtime.tasks.bundle_model.scores_of. Raises ConversionError: the process dies, or returns NaN or Inf."""
     with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
         inputs, outputs = Path(scratch) / "inputs.npy", Path(scratch) / "outputs.npy"
         np.save(inputs, pixels if io == "image" else to_pixel_values(pixels, spec))
-        command = [sys.executable, "-m", "mvit2.runtime.isolated", str(model), str(inputs), str(outputs)]
-        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)
-        if done.returncode:
-            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
-            died = done.returncode < 0
-            end = f"was killed by {signal.Signals(-done.returncode).name}" if died else f"exited {done.returncode}"
-            raise ConversionError(f"running {model.name} failed: its process {end}: {lines[-1][:200]}")
+        ended = run_worker("mvit2.runtime.isolated", model.absolute(), inputs, outputs, limit=_TIMEOUT_SECONDS)
+        if ended.how:
+            raise ConversionError(f"running {model.name} failed: its process {ended.how}: {ended.last_line}")
         scores: NDArray[Any] = np.load(outputs)
     if not np.isfinite(scores).all():
         raise ConversionError(f"{model.name} answers NaN or Inf; accepted: {output.name}. The model is broken.")
@@ -52,4 +47,5 @@ def _main(model: str, inputs: str, outputs: str) -> None:
 
 
 if __name__ == "__main__":
+    start_worker()
     _main(*sys.argv[1:])

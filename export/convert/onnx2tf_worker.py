@@ -11,12 +11,11 @@ onnx2tf 1.28.8 exits 0 with a wrong model in three cases that this network meets
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
+
+from mvit2.worker_process import start_worker
 
 __all__ = ["is_reordered"]
 
@@ -68,14 +67,8 @@ def _reorder_for_conv(tensor: Any, layer: dict[str, Any]) -> None:
         layer[_FLAG] = True
 
 
-def _end_with_parent() -> None:
-    """Standard input is a pipe that nobody writes to: it ends when the export does, however that was killed."""
-    sys.stdin.read()
-    os._exit(1)
-
-
 def main() -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    start_worker()
     import onnx2tf.utils.common_functions as common
 
     common.inverted_operation_enable_disable = _informed(common.inverted_operation_enable_disable)

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mvit2.worker_process import start_worker
+
 _ALIGNMENT = 16  # at least that of anything in the file
 
 
@@ -98,4 +100,5 @@ def _vector(new: Any, offsets: Sequence[int]) -> int:
 
 
 if __name__ == "__main__":
+    start_worker()
     _main(*sys.argv[1:])

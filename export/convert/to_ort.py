@@ -6,15 +6,13 @@ optimiser can run it; none of them is for one kind of CPU only.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mvit2.bundle.manifest import GraphFacts
 from mvit2.errors import ConversionError
+from mvit2.worker_process import run_worker
 
 from .onnx_facts import onnx_facts
 
@@ -45,18 +43,8 @@ def to_ort(models: Iterable[Path], folder: Path) -> Mapping[str, GraphFacts]:
 
 
 def _convert(source: Path, target: Path) -> None:
-    command = [sys.executable, "-m", "mvit2.export.convert.ort_worker", str(source), str(target)]
-    environment = {name: value for name, value in os.environ.items() if name != _LEVEL}
-    try:
-        done = subprocess.run(
-            command,
-            env={**environment, "PYTHONHASHSEED": "0"},
-            capture_output=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ConversionError(f"ONNX -> ORT did not finish in {_TIMEOUT_SECONDS} s") from None
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
-        raise ConversionError(f"ONNX -> ORT failed: the converter exited {done.returncode}: {lines[-1][:200]}")
+    environment = {_LEVEL: None, "PYTHONHASHSEED": "0"}
+    worker = "mvit2.export.convert.ort_worker"
+    ended = run_worker(worker, source, target, limit=_TIMEOUT_SECONDS, environment=environment)
+    if ended.how:
+        raise ConversionError(f"ONNX -> ORT failed: the converter {ended.how}: {ended.last_line}")

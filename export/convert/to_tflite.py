@@ -1,16 +1,13 @@
 """Simplified ONNX -> TFLite by onnx2tf, in a process of its own; float16 is derived from its float32.
 
-The process keeps tensorflow's memory, chatter and crashes out of ours; its output goes to a log file that every
-error names. It works in a scratch folder and without network.
+The process keeps tensorflow's memory, chatter and crashes out of ours; a failure leaves its output in a log file, which
+the error names. It works in a scratch folder and without network.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +18,7 @@ import onnx
 from mvit2.bundle.manifest import Precision
 from mvit2.errors import ConversionError
 from mvit2.tflite_file import read_tflite, write_tflite
+from mvit2.worker_process import Ended, run_worker
 
 from .float16 import to_float16
 from .tflite_fixes import name_output, narrow_argmax, scale_input
@@ -47,12 +45,13 @@ def to_tflite(model: onnx.ModelProto, scale: float, scratch: Path) -> Mapping[Pr
     # -kat: the input keeps its layout; -nuo: it is simplified already; -n: no table of every layer; -dsm: do not search
     # for layouts by trial (the worker knows them).
     options = ["-i", "model.onnx", "-o", "out", "-kat", name, "-nuo", "-n", "-dsm"]
-    command = [sys.executable, "-m", "mvit2.export.convert.onnx2tf_worker", *options]
-    log = work / "onnx2tf.log"
-    status = _run(command, work, log)
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
+    steady = {"PYTHONHASHSEED": "0", "TMPDIR": str(work)}  # TensorFlow leaves generated code in the temporary folder
+    worker = "mvit2.export.convert.onnx2tf_worker"
+    ended = run_worker(worker, *options, limit=_TIMEOUT_SECONDS, folder=work, environment={**quiet, **steady})
     converted = work / "out" / "model_float32.tflite"
-    if status != 0 or not converted.is_file():
-        raise ConversionError(_failure(status, log))
+    if ended.how or not converted.is_file():
+        raise ConversionError(_failure(ended))
     return _finish(converted, model.graph.output[0].name, scale)
 
 
@@ -74,42 +73,12 @@ def _finish(converted: Path, output: str, scale: float) -> Mapping[Precision, Pa
     return {"float32": converted, "float16": halved}
 
 
-def _run(command: list[str], work: Path, log: Path) -> int:
-    """Run to the end; whatever interrupts us (Ctrl-C, SIGTERM) ends the whole process group first."""
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
-    steady = {"PYTHONHASHSEED": "0", "TMPDIR": str(work)}  # TensorFlow leaves generated code in the temporary folder
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            command,
-            cwd=work,
-            env={**os.environ, **quiet, **steady},
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            return process.wait(_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise ConversionError(f"onnx2tf did not finish in {_TIMEOUT_SECONDS} s; {_kept(log)}") from None
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def _failure(status: int, log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+def _failure(ended: Ended) -> str:
+    """In words, with the log saved from the scratch folder's clean-up."""
+    handle, log = tempfile.mkstemp(prefix="mvit2-onnx2tf-", suffix=".log")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(f"{ended.stdout}\n{ended.stderr}")
+    lines = [line.strip() for text in (ended.stdout, ended.stderr) for line in text.splitlines()]
     errors = [line for line in lines if "Error" in line or "error" in line]
-    reason = (errors or lines or ["it printed nothing"])[-1][:200]
-    end = f"was killed by signal {-status} (out of memory?)" if status < 0 else f"exited {status}"
-    return f"onnx2tf {end}: {reason}. {_kept(log)}"
-
-
-def _kept(log: Path) -> str:
-    """Save the log from the scratch folder's clean-up."""
-    handle, path = tempfile.mkstemp(prefix="mvit2-onnx2tf-", suffix=".log")
-    with os.fdopen(handle, "wb") as copy:
-        copy.write(log.read_bytes())
-    return f"Its log: {path}"
+    reason = errors[-1][:200] if errors else ended.last_line
+    return f"onnx2tf {ended.how or 'made no model'}: {reason}. Its log: {log}"

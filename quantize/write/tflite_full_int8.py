@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from mvit2.errors import ConversionError
 from mvit2.quantize.plan import SIGMOID, Range, weight_scales
-from mvit2.tflite_file import Model, Operator, operator_code, prune
+from mvit2.tflite_file import operator_code, prune
+from mvit2.tflite_types import Model, Operator
 
 from .tflite_graph import GraphEdit, bias_steps
 

@@ -9,7 +9,8 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from mvit2.quantize.plan import Range
-from mvit2.tflite_file import Graph, Model, Operator, Quantization, Tensor, operator_code
+from mvit2.tflite_file import operator_code
+from mvit2.tflite_types import Graph, Model, Operator, Quantization, Tensor
 
 __all__ = ["Constant", "GraphEdit", "bias_steps"]
 

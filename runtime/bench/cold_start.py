@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -13,6 +10,8 @@ from pathlib import Path
 from mvit2.errors import BundleError
 from mvit2.runtime.engines.any_model import open_any, random_inputs
 from mvit2.runtime.engines.table import ENGINES
+from mvit2.strict_json import decode
+from mvit2.worker_process import give_answer, run_worker, start_worker
 
 __all__ = ["Alone", "measure_alone", "peak_bytes"]
 
@@ -31,17 +30,14 @@ class Alone:
 
 def measure_alone(model: Path, threads: int) -> Alone:
     """Open and run a model in a fresh process. Raises BundleError when that process fails."""
-    command = [sys.executable, "-m", "mvit2.runtime.bench.cold_start", str(model), str(threads)]
+    ended = run_worker("mvit2.runtime.bench.cold_start", model.absolute(), threads, limit=_TIMEOUT_SECONDS)
+    if ended.how:
+        raise BundleError(f"{model}: its process {ended.how} ({ended.last_line}); check or replace the file.")
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise BundleError(f"{model}: {_RUNS} runs took more than {_TIMEOUT_SECONDS} s; choose a smaller one.") from None
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
-        died = done.returncode < 0
-        end = f"was killed by {signal.Signals(-done.returncode).name}" if died else f"exited {done.returncode}"
-        raise BundleError(f"{model}: its process {end} ({lines[-1][:200]}); check or replace the file.")
-    return Alone(**json.loads(done.stdout))
+        alone: Alone = decode(Alone, ended.answer(), "answer")
+    except ValueError as error:
+        raise BundleError(f"{model}: its process {error}; check or replace the file.") from None
+    return alone
 
 
 def peak_bytes() -> int | None:
@@ -76,7 +72,5 @@ def _measure(model: Path, threads: int) -> Alone:
 
 
 if __name__ == "__main__":
-    from mvit2.runtime.engines.onnx_runtime import no_telemetry
-
-    no_telemetry()
-    print(json.dumps(asdict(_measure(Path(sys.argv[1]), int(sys.argv[2])))))
+    start_worker()
+    give_answer(asdict(_measure(Path(sys.argv[1]), int(sys.argv[2]))))

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from mvit2.bundle.manifest import Engine, TensorFacts
 from mvit2.errors import BundleError, MissingEngineError, UsageError
+from mvit2.telemetry import no_telemetry
 
 from .backend import cannot_open
 from .litert import open_interpreter
-from .onnx_runtime import no_telemetry, sums_in_16_bits
+from .onnx_runtime import sums_in_16_bits
 from .table import ENGINES
 
 __all__ = ["AnyModel", "open_any", "random_inputs"]

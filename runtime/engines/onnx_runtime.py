@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +11,11 @@ import numpy as np
 
 from mvit2.bundle.manifest import Engine, TensorFacts
 from mvit2.errors import BundleError, MissingEngineError
+from mvit2.telemetry import no_telemetry
 
 from .backend import Array, cannot_open
 
-__all__ = ["OnnxRuntimeBackend", "clips_sums", "no_telemetry", "sums_in_16_bits"]
+__all__ = ["OnnxRuntimeBackend", "clips_sums", "sums_in_16_bits"]
 
 
 def sums_in_16_bits() -> bool:
@@ -65,14 +65,6 @@ class OnnxRuntimeBackend:
     def metadata(self) -> Mapping[str, str]:
         """The model's metadata_props."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
-
-
-def no_telemetry() -> None:
-    """Keep ONNX Runtime from reporting to its maker, which 1.31 does on Linux too; before its first import.
-
-    A user's own setting of the variable wins.
-    """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def _onnx_facts(model: Path, nodes: list[Any]) -> TensorFacts:

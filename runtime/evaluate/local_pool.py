@@ -19,13 +19,14 @@ from mvit2.errors import Mvit2Error
 from mvit2.runtime.machine import usable_cores
 from mvit2.runtime.tasks.picture import Job, Picture
 from mvit2.runtime.tasks.record import Row
+from mvit2.worker_process import how_it_ended
 
 from .worker import Chunk, chunks_of, failure, open_all, rows_of
 
 __all__ = ["Pipe", "receive", "report", "run_shards", "workers"]
 
 _AHEAD = 3  # chunks a process has been given: one at the models, one decoded, one being decoded
-_MEMORY = "all processes live to the end; if the memory was not enough, give fewer --processes."
+_REMEDY = "rerun with fewer --processes."
 
 Pipe = connection.Connection
 
@@ -42,7 +43,7 @@ def run_shards(job: Job, todo: Sequence[Picture], processes: int | None) -> Gene
             _hand_out(chunks, pipe, at_work)
         while left:
             for pipe in cast(list[Pipe], connection.wait(list(at_work))):
-                rows = receive(pipe, at_work[pipe], _MEMORY)
+                rows = receive(pipe, at_work[pipe], _REMEDY)
                 left -= 1
                 _hand_out(chunks, pipe, at_work)
                 yield rows
@@ -53,25 +54,24 @@ def _hand_out(chunks: deque[Chunk], pipe: Pipe, at_work: dict[Pipe, SpawnProcess
         try:
             pipe.send(chunks.popleft())
         except OSError:
-            raise _lost(at_work[pipe], _MEMORY) from None
+            raise _lost(at_work[pipe], _REMEDY) from None
 
 
-def receive(pipe: Pipe, worker: SpawnProcess, accepted: str) -> list[Row[Any]]:
-    """Raises the Mvit2Error that the worker reports, or one that tells of its death and what is ``accepted``."""
+def receive(pipe: Pipe, worker: SpawnProcess, remedy: str) -> list[Row[Any]]:
+    """Raises the Mvit2Error that the worker reports, or one that tells of its death and the ``remedy``."""
     try:
         found: list[Row[Any]] | Mvit2Error = pipe.recv()
     except (EOFError, OSError):
-        raise _lost(worker, accepted) from None
+        raise _lost(worker, remedy) from None
     if isinstance(found, Mvit2Error):
         raise found
     return found
 
 
-def _lost(worker: SpawnProcess, accepted: str) -> Mvit2Error:
+def _lost(worker: SpawnProcess, remedy: str) -> Mvit2Error:
     worker.join(5)
-    code = worker.exitcode
-    end = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exited with {code}"
-    return Mvit2Error(f"a process of the evaluation {end}; accepted: {accepted}")
+    end = "is gone" if worker.exitcode is None else how_it_ended(worker.exitcode)
+    return Mvit2Error(f"an evaluation worker {end}; {remedy}")
 
 
 @contextmanager

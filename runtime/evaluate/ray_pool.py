@@ -40,7 +40,7 @@ _ATTEMPTS = 3  # at the same pictures, before they are what kills workers
 _POLL_SECONDS = 0.25
 _PATIENCE_SECONDS = 30  # for Ray to start, at worst, and to end
 _LIBRARIES = ("mvit2", "numpy", "pillow", "onnxruntime", "ai-edge-litert")  # another version, other digits
-_ALIVE = "the Ray cluster lives to the end; if the memory was not enough, give fewer --processes."
+_REMEDY = "see that the Ray cluster is up, and rerun; with fewer --processes if the memory was not enough."
 
 Task = list[Chunk]
 
@@ -76,7 +76,7 @@ def run_on_ray(
     with workers(_drive, (job, todo, processes, address), 1, _PATIENCE_SECONDS) as drivers:
         [(pipe, driver)] = drivers.items()
         while left:
-            rows = receive(pipe, driver, _ALIVE)
+            rows = receive(pipe, driver, _REMEDY)
             left -= len(rows)
             yield rows
 

@@ -107,7 +107,7 @@ def test_a_killed_worker_is_one_line_and_the_rest_is_kept(session: Session) -> N
     assert session.process.returncode == 1 and not psutil.wait_procs([second], SECONDS)[1]
     assert f"{session.done} of {PICTURES} pictures were done and are kept in" in warning
     assert error.startswith(
-        "error: a process of the evaluation was killed by SIGKILL; accepted: all processes live to the end"
+        "error: an evaluation worker was killed by SIGKILL, probably out of memory; rerun with fewer --processes."
     )
 
 
