@@ -26,14 +26,16 @@ def describe_bundle(path: Path) -> tuple[list[Table], dict[str, Any]]:
     manifest = read_manifest(path)
     spec = manifest.preprocess
     resize = f"shortest edge {spec.resize_shortest}" if spec.resize_shortest else f"to {spec.resize_exact}"
+    normal = f", mean {list(spec.mean)}, std {list(spec.std)}" if spec.normalises else ""
     about = [
         ("variant", ", ".join([manifest.variant, *([f"{manifest.classes} classes"] if manifest.classes else [])])),
         ("weights", f"{manifest.weights.name} from {manifest.weights.origin}, sha256 {manifest.weights.sha256[:16]}"),
         (
             "preprocessing",
             f"{spec.resample} {resize}, centre crop {spec.image_size[0]}x{spec.image_size[1]}, "
-            f"trained in {spec.channel_order}",
+            f"trained in {spec.channel_order}{normal}",
         ),
+        *(("assumed", assumption) for assumption in manifest.assumptions),
         ("input, output", f"{_tensor(manifest.artifacts[0].input)} -> {_tensor(manifest.artifacts[0].output)}"),
         ("made with", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
     ]

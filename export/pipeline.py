@@ -307,6 +307,8 @@ class _Build:
             tools=installed(_TOOLS),
             output_kind=request.output_kind,
             colors=class_colors(labels) if checkpoint.task.colored else (),
+            assumptions=checkpoint.assumptions,
+            reduce_labels=checkpoint.reduce_labels,
         )
         write_manifest(self.folder, manifest)
         return manifest

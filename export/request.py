@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING, Literal
 from mvit2.bundle.manifest import DEFAULT_SAMPLES, DEFAULT_SEED, IO, OutputKind, Precision
 from mvit2.errors import UsageError, did_you_mean
 from mvit2.image.dataset import PLAIN, Reading
+from mvit2.image.preprocess_choice import (
+    PreprocessChoice,
+    parse_channel_order,
+    parse_crop,
+    parse_resample,
+    parse_resize,
+)
 from mvit2.network.mobilevitv2_config import find_variant
 
 from .option import option, read_fields
@@ -17,7 +24,7 @@ from .option import option, read_fields
 if TYPE_CHECKING:
     from torch import nn
 
-    from mvit2.image.preprocess_spec import PreprocessSpec
+    from mvit2.image.preprocess_spec import ChannelOrder, PreprocessSpec, Resample
 
 __all__ = [
     "DEFAULT_OPSET",
@@ -173,6 +180,37 @@ class ExportRequest:
     labels: str | Path | None = field(
         default=None, metadata=option(Path, "FILE", "Text file with one class name a line.")
     )
+    weights_key: str | None = field(
+        default=None,
+        metadata=option(
+            str, "KEY", "Which weights of a training checkpoint that holds several sets; default: averaged ones (EMA)."
+        ),
+    )
+    channel_order: ChannelOrder | None = field(
+        default=None,
+        metadata=option(
+            str,
+            "ORDER",
+            "RGB or BGR, what the network was trained in; default here and below: what the checkpoint says.",
+            parse=parse_channel_order,
+        ),
+    )
+    resize: int | tuple[int, int] | Literal["none"] | None = field(
+        default=None,
+        metadata=option(
+            str,
+            "N|HxW|none",
+            "Before the crop: the shortest edge in pixels, a size to stretch to, or none.",
+            parse=parse_resize,
+        ),
+    )
+    crop: tuple[int, int] | None = field(
+        default=None,
+        metadata=option(str, "N|HxW", "Pixels of the centre crop, which is the network's input.", parse=parse_crop),
+    )
+    resample: Resample | None = field(
+        default=None, metadata=option(str, "FILTER", "bilinear or bicubic.", parse=parse_resample)
+    )
     quantize: Sequence[Precision | Literal["none"]] | None = field(
         default=None,
         metadata=option(
@@ -229,6 +267,8 @@ class ExportRequest:
     def __post_init__(self) -> None:
         read_fields(self)
         self._check_quantisation()
+        if self.crop is not None and self.image_size is not None:
+            raise UsageError("--crop and --image-size both say the network's input: leave one of them out.")
         if self.variant is not None:
             object.__setattr__(self, "variant", find_variant(self.variant).name)
         for edge in self.image_size or ():
@@ -256,6 +296,11 @@ class ExportRequest:
     def reading(self) -> Reading:
         """How the labels of ``evaluation`` are to be read."""
         return Reading(None, self.split, tuple(self.ignore))
+
+    @property
+    def choice(self) -> PreprocessChoice:
+        """What is said of the preprocessing."""
+        return PreprocessChoice(self.channel_order, self.resize, self.crop, self.resample)
 
     @property
     def weights_name(self) -> str:

@@ -45,7 +45,14 @@ def _opened(request: ExportRequest) -> Checkpoint:
     if isinstance(weights, (str, Path)):
         from mvit2.checkpoint.load import load_checkpoint
 
-        return load_checkpoint(str(weights), request.variant, labels, request.task)
+        return load_checkpoint(
+            str(weights),
+            request.variant,
+            labels,
+            request.task,
+            weights_key=request.weights_key,
+            choice=request.choice,
+        )
     from mvit2.checkpoint.from_module import checkpoint_of
 
     return checkpoint_of(
@@ -55,6 +62,7 @@ def _opened(request: ExportRequest) -> Checkpoint:
         variant=request.variant,
         labels=labels,
         task=request.task,
+        choice=request.choice,
     )
 
 

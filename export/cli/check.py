@@ -31,6 +31,8 @@ def check(
         screen.warn(f"{file} was not checked: {reason}")
     for file, reason in report.unverified:
         screen.warn(f"{file} is not verified: {reason}")
+    for assumption in report.assumptions:
+        screen.warn(assumption)
     if not report.differences:
         raise Mvit2Error("nothing was checked: no engine is installed: pip install 'mvit2[ort]' or 'mvit2[litert]'.")
     if report.other_pixels:

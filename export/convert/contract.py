@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -56,15 +57,21 @@ class PixelContract(nn.Module):
         stem = network.mobilevitv2.conv_stem.convolution
         if stem.in_channels != 3:
             raise ConversionError(f"pictures have 3 channels, this network takes {stem.in_channels}: use --io tensor.")
-        weight = stem.weight.double() * spec.scale
+        weight = stem.weight.double()
         if spec.channel_order == "BGR":
             weight = weight.flip(1)
+        std = torch.tensor(spec.std, dtype=torch.float64)[:, None, None]
+        weight = weight * spec.scale if not spec.normalises else weight * spec.scale / std
+        # The pixel that normalisation makes 0 is subtracted in the graph: folded into the stem's bias it would be wrong
+        # along two edges, where the stem reads padding.
+        zero = torch.tensor(spec.mean, dtype=torch.float64) / spec.scale
+        self.zero = zero.float() if any(spec.mean) else None
         stem.weight = nn.Parameter(weight.float(), requires_grad=False)
         self.network, self.answer = network, answer
 
     def forward(self, image: Tensor) -> Tensor:
-        pixels = image.float().permute(0, 3, 1, 2)
-        return self.answer(self.network(pixels))
+        pixels = image.float() if self.zero is None else image.float() - self.zero
+        return self.answer(self.network(pixels.permute(0, 3, 1, 2)))
 
 
 class TensorContract(nn.Module):

@@ -36,7 +36,10 @@ def narrow_argmax(model: Any) -> None:
 
 
 def scale_input(model: Any, scale: float) -> None:
-    """Rewrite ``CAST -> (PAD ->) CONV_2D`` behind a uint8 input in place; models with another input stay."""
+    """Rewrite ``CAST -> (SUB ->) (PAD ->) CONV_2D`` behind a uint8 input in place; models with another input stay.
+
+    What SUB takes from the pixels is scaled as they are.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     graph = model.subgraphs[0]
@@ -49,6 +52,10 @@ def scale_input(model: Any, scale: float) -> None:
     entry.opcodeIndex = operator_code(model, schema.BuiltinOperator.DEQUANTIZE, version=1)
     entry.builtinOptions, entry.builtinOptionsType = None, schema.BuiltinOptions.NONE
     stem = _reader(graph, entry.outputs[0])
+    if model.operatorCodes[stem.opcodeIndex].builtinCode == schema.BuiltinOperator.SUB:
+        zero = model.buffers[graph.tensors[stem.inputs[1]].buffer]
+        scaled = np.frombuffer(zero.data.tobytes(), np.float32).astype(np.float64) * scale
+        zero.data = np.frombuffer(scaled.astype(np.float32).tobytes(), np.uint8)
     while model.operatorCodes[stem.opcodeIndex].builtinCode != schema.BuiltinOperator.CONV_2D:
         stem = _reader(graph, stem.outputs[0])
     weights = model.buffers[graph.tensors[stem.inputs[1]].buffer]

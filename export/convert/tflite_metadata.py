@@ -211,12 +211,18 @@ def _input(card: ModelCard) -> dict[str, Any]:
                 "content_properties": {"color_space": schema.RGB, "default_size": size},
             },
         }
-    shape, normalisation = f"[1, 3, {height}, {width}]", {"mean": [0.0], "std": [1 / spec.scale]}
+    shape, step = f"[1, 3, {height}, {width}]", -1 if spec.channel_order == "BGR" else 1
+    means, stds = list(spec.mean)[::step], list(spec.std)[::step]
+    # Of pixels; one value stands for all channels.
+    zero, unit = ([value / spec.scale for value in values] for values in (means, stds))
+    mean, std = (values[:1] if not spec.normalises else values for values in (zero, unit))
+    least, most = ([(pixel - m) / s for m, s in zip(mean, std, strict=False)] for pixel in (0, 255))
+    normal = f", minus {means}, divided by {stds}" if spec.normalises else ""
     return {
-        "description": f"The picture: float32 {shape} {spec.channel_order}, pixel * {spec.scale:.8g}.",
+        "description": f"The picture: float32 {shape} {spec.channel_order}, pixel * {spec.scale:.8g}{normal}.",
         "content": {"content_properties_type": schema.FEATURE, "content_properties": {}},
-        "process_units": [{"options_type": schema.NORMALIZATION, "options": normalisation}],
-        "stats": {"max": [255 * spec.scale], "min": [0.0]},
+        "process_units": [{"options_type": schema.NORMALIZATION, "options": {"mean": mean, "std": std}}],
+        "stats": {"max": most, "min": least},
     }
 
 

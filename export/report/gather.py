@@ -120,6 +120,7 @@ def gather(
 
 def _warnings(manifest: Manifest) -> tuple[str, ...]:
     said = [f"{file} was not verified: {why}." for file, why in manifest.unverified.items()]
+    said += manifest.assumptions
     if manifest.weights.name == "untrained":
         said.append("The weights were never trained: sizes and times are real, answers and accuracy mean nothing.")
     if manifest.calibration is not None and manifest.calibration.source == "bundled photographs":

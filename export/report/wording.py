@@ -68,8 +68,13 @@ def preprocessing(manifest: Manifest) -> tuple[str, ...]:
         steps.append(f"Cut out the centre, {width} x {height} px.")
     scale = "1/255" if abs(spec.scale * 255 - 1) < 1e-9 else f"{spec.scale:g}"
     if manifest.io == "image":
-        inside = f"The channel order of the weights ({spec.channel_order}) and the scale {scale} are inside the model."
+        normal = f", mean {list(spec.mean)} and standard deviation {list(spec.std)}" if spec.normalises else ""
+        held = f"The channel order of the weights ({spec.channel_order}) and the scale {scale}{normal}"
+        inside = f"{held} are inside the model."
         return (*steps, f"Hand over the bytes as they are: uint8, RGB, 0 to 255. {inside}")
+    if spec.normalises:
+        steps.append(f"Multiply by {scale}, subtract {list(spec.mean)}, divide by {list(spec.std)} (red, green, blue).")
+        return (*steps, f"Order the channels as {spec.channel_order}: float32, channels first.")
     return (*steps, f"Order the channels as {spec.channel_order}, multiply by {scale}: float32, channels first.")
 
 

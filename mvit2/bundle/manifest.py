@@ -196,6 +196,9 @@ class Manifest:
     output_kind: OutputKind = "scores"
     colors: tuple[str, ...] = ()
     proofs: tuple[Proof, ...] = ()  # of the artifacts on accelerators
+    assumptions: tuple[str, ...] = ()  # what nothing said of the checkpoint: sentences
+    reduce_labels: bool = False  # its label maps count classes from 1, and 0 is no class
+    rules: Mapping[str, str] = field(default_factory=dict)  # whose arithmetic, where implementations differ
 
     def __post_init__(self) -> None:
         if not self.artifacts:

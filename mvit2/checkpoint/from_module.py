@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvit2.errors import CheckpointError
+from mvit2.image.preprocess_choice import NO_CHOICE, PreprocessChoice
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.network.mobilevitv2_config import ModelConfig, find_variant
 from mvit2.tasks import find_task, task_of
 
 from .config_from_tensors import bare_config
-from .load import Checkpoint, Opened, assemble, dilated_as, preprocess_of, task_found
+from .load import Checkpoint, Opened, Preprocess, assemble, assumed_preprocess, dilated_as, task_found
 from .locate import called
 from .tensor_names import layout_of, to_hf_names, without_auxiliary_head
 
@@ -36,6 +36,7 @@ def checkpoint_of(
     variant: str | None = None,
     labels: Path | None = None,
     task: str | None = None,
+    choice: PreprocessChoice = NO_CHOICE,
 ) -> Checkpoint:
     """What ``module`` is, as mvit2.checkpoint.load.load_checkpoint gives it for a folder of that name.
 
@@ -45,7 +46,7 @@ def checkpoint_of(
         name: becomes a part of the bundle's name; None: "custom".
         preprocess: a PreprocessSpec, or the content of a preprocessor_config.json. None: that of the published
             checkpoints, with a warning.
-        variant, labels, task: as for load_checkpoint.
+        variant, labels, task, choice: as for load_checkpoint.
 
     Raises:
         UsageError: unknown task or variant.
@@ -54,11 +55,9 @@ def checkpoint_of(
     """
     where = f"the {type(module).__name__} in memory"
     opened = _opened(module, where, name or _NAME, task)
-    notes, spec = opened.notes, _spec(preprocess, opened)
-    if preprocess is None:
-        notes += (f"{where} does not say how pictures become its pixels: {_said(spec)}, unless preprocess is given.",)
+    found = _preprocess(preprocess, opened, choice, where)
     width = find_variant(variant).name if variant is not None else None
-    checkpoint = assemble(replace(opened, notes=notes), called(name or _NAME), width, labels, spec)
+    checkpoint = assemble(opened, called(name or _NAME), width, labels, found)
     _compare(module, checkpoint, where)
     return checkpoint
 
@@ -90,16 +89,14 @@ def _published_name(module: nn.Module) -> str:
     return f"{said.get('architecture', '')}.{said.get('tag', '')}" if isinstance(said, Mapping) else ""
 
 
-def _spec(given: PreprocessSpec | Mapping[str, object] | None, opened: Opened) -> PreprocessSpec:
+def _preprocess(
+    given: PreprocessSpec | Mapping[str, object] | None, opened: Opened, choice: PreprocessChoice, where: str
+) -> Preprocess:
     if given is None:
-        return preprocess_of(opened)
-    return given if isinstance(given, PreprocessSpec) else PreprocessSpec.from_hf(given, "preprocess")
-
-
-def _said(spec: PreprocessSpec) -> str:
-    resize = f"shortest edge {spec.resize_shortest}" if spec.resize_shortest else f"stretched to {spec.resize_exact}"
-    height, width = spec.image_size
-    return f"{resize} ({spec.resample}), centre crop {height}x{width}, {spec.channel_order} is assumed"
+        return assumed_preprocess(opened, choice, f"{where} does not say how pictures become its pixels")
+    if isinstance(given, PreprocessSpec):
+        return Preprocess(choice.on(given))
+    return Preprocess(PreprocessSpec.from_hf(choice.in_hf(given), "preprocess"))
 
 
 def _compare(module: nn.Module, checkpoint: Checkpoint, where: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvit2.errors import CheckpointError
+from mvit2.image.preprocess_choice import NO_CHOICE, PreprocessChoice
 from mvit2.image.preprocess_spec import Layout, PreprocessSpec
 from mvit2.network.architectures import MOBILEVITV2
 from mvit2.network.mobilevitv2_config import ModelConfig, find_variant
@@ -16,13 +17,23 @@ from mvit2.tasks import CLASSIFY, SEGMENT, Task, find_task, task_of
 from .config_from_tensors import bare_config
 from .locate import Source, locate
 from .tensor_names import layout_of, to_hf_names, without_auxiliary_head
+from .timm_config import TimmConfig, is_timm, read_timm
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mvit2.network.mobilevitv2 import Network
 
-__all__ = ["Checkpoint", "Opened", "assemble", "dilated_as", "load_checkpoint", "preprocess_of", "task_found"]
+__all__ = [
+    "Checkpoint",
+    "Opened",
+    "Preprocess",
+    "assemble",
+    "assumed_preprocess",
+    "dilated_as",
+    "load_checkpoint",
+    "task_found",
+]
 
 _MAX_JSON_BYTES = 16 << 20  # a config.json with 22,000 labels is 2 MB
 _UNTRAINED_SEED = 2206
@@ -30,7 +41,11 @@ _UNTRAINED_SEED = 2206
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``model`` is in eval mode, float32, on the CPU; ``sha256`` is that of its tensors (tensors.fingerprint)."""
+    """``model`` is in eval mode, float32, on the CPU; ``sha256`` is that of its tensors (tensors.fingerprint).
+
+    ``assumptions``: sentences on what nothing said and mvit2 had to assume; they are among the ``warnings``, too.
+    ``reduce_labels``: its label maps count classes from 1, and 0 is no class (do_reduce_labels of transformers).
+    """
 
     model: Network
     preprocess: PreprocessSpec
@@ -41,6 +56,8 @@ class Checkpoint:
     sha256: str
     warnings: tuple[str, ...] = ()
     task: Task = CLASSIFY
+    assumptions: tuple[str, ...] = ()
+    reduce_labels: bool = False
 
     @property
     def config(self) -> ModelConfig:
@@ -48,23 +65,35 @@ class Checkpoint:
 
 
 def load_checkpoint(
-    weights: str = "auto", variant: str | None = None, labels: Path | None = None, task: str | None = None
+    weights: str = "auto",
+    variant: str | None = None,
+    labels: Path | None = None,
+    task: str | None = None,
+    *,
+    weights_key: str | None = None,
+    choice: PreprocessChoice = NO_CHOICE,
 ) -> Checkpoint:
     """Open what ``--weights``, ``--variant`` and ``--task`` name.
 
-    Without ``variant`` it is what the checkpoint says, for the keywords 1.0 or, where no weights of it are at hand,
-    another that comes with mvit2; without ``task`` it is what the
-    tensors are for. ``labels`` is a text file with one class name a line that replaces the checkpoint's names. Raises
-    UsageError and CheckpointError; among the latter: another architecture, another width than ``variant``, another
-    head than that of ``task``, tensors that do not fit.
+    Args:
+        variant: None is what the checkpoint says, for the keywords 1.0 or, where no weights of it are at hand, another
+            that comes with mvit2.
+        labels: a text file with one class name a line that replaces the checkpoint's names.
+        task: None is what the tensors are for.
+        weights_key: which set of a training checkpoint that holds several, such as "model_state_dict".
+        choice: parts of the preprocessing that replace the checkpoint's.
+
+    Raises:
+        UsageError, CheckpointError: among the latter: another architecture, another width than ``variant``, another
+            head than that of ``task``, tensors that do not fit.
     """
     variant = find_variant(variant).name if variant is not None else None
     asked = find_task(task) if task is not None else None
     source = locate(weights, variant, asked or CLASSIFY)
     if source.weights is None:
-        return _untrained(source, variant or "1.0", asked or CLASSIFY, labels)
-    opened = _open(source, asked)
-    return assemble(opened, source, variant, labels, _preprocess(source, opened))
+        return _untrained(source, variant or "1.0", asked or CLASSIFY, labels, choice)
+    opened = _open(source, asked, weights_key)
+    return assemble(opened, source, variant, labels, _preprocess(source, opened, choice))
 
 
 @dataclass(frozen=True)
@@ -76,6 +105,7 @@ class Opened:
         layout: whose naming they came in.
         notes: what had to be assumed.
         where: what it is called in messages.
+        timm: what a config.json of timm says, which has other things in it.
     """
 
     tensors: dict[str, Tensor]
@@ -84,10 +114,20 @@ class Opened:
     config: ModelConfig
     notes: tuple[str, ...]
     where: str
+    timm: TimmConfig | None = None
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a checkpoint is given images; see Checkpoint for the others."""
+
+    spec: PreprocessSpec
+    assumptions: tuple[str, ...] = ()
+    reduce_labels: bool = False
 
 
 def assemble(
-    opened: Opened, source: Source, variant: str | None, labels: Path | None, preprocess: PreprocessSpec
+    opened: Opened, source: Source, variant: str | None, labels: Path | None, preprocess: Preprocess
 ) -> Checkpoint:
     """The network with its weights.
 
@@ -101,31 +141,45 @@ def assemble(
         raise CheckpointError(f"{where} holds width {found}, --variant says {variant}: correct it or leave it out.")
     _refuse_other_labels(opened)
     config = _relabelled(opened.config, labels)
-    notes = (*([source.warning] if source.warning else []), *opened.notes)
+    notes = (*([source.warning] if source.warning else []), *opened.notes, *preprocess.assumptions)
     if config.labels[0] == "LABEL_0":
         notes += (f"{where} does not name its classes: they are called LABEL_0 ... unless --labels FILE is given.",)
     model = MOBILEVITV2.build(opened.task, config).eval()
     load_weights(model, opened.tensors, where)
-    sha256 = fingerprint(model.state_dict())
-    return Checkpoint(model, preprocess, found, source.name, source.origin, opened.layout, sha256, notes, opened.task)
+    return Checkpoint(
+        model,
+        preprocess.spec,
+        found,
+        source.name,
+        source.origin,
+        opened.layout,
+        fingerprint(model.state_dict()),
+        notes,
+        opened.task,
+        preprocess.assumptions,
+        preprocess.reduce_labels,
+    )
 
 
-def _open(source: Source, asked: Task | None) -> Opened:
-    from .tensors import read_tensors
+def _open(source: Source, asked: Task | None, weights_key: str | None) -> Opened:
+    from .tensors import read_weights
 
     assert source.weights is not None
     where = str(source.weights)
-    config = _described(source)  # before its tensors: "this is a resnet" says more than "no such stem"
-    tensors = read_tensors(source.weights)
+    config, timm, notes = _described(source)  # before its tensors: "this is a resnet" says more than "no such stem"
+    tensors, chosen = read_weights(source.weights, weights_key)
+    notes += chosen
     layout = layout_of(tensors, where)
     tensors, dropped = without_auxiliary_head(to_hf_names(tensors, layout))
     task = task_found(asked, task_of(tensors), where)
-    notes: tuple[str, ...] = ()
     if config is None:
-        config, notes = bare_config(tensors, task, source.name, where)
+        config, more = bare_config(tensors, task, source.name, where)
+        notes += more
+    if timm is not None:
+        config = replace(config, image_size=timm.preprocess.image_size, labels=timm.labels or config.labels)
     if dropped:
         notes += (f"{where}: its auxiliary head ({dropped} tensors) is left out, it serves training alone.",)
-    return Opened(tensors, layout, task, dilated_as(layout, config), notes, where)
+    return Opened(tensors, layout, task, dilated_as(layout, config), notes, where, timm)
 
 
 def dilated_as(layout: Layout, config: ModelConfig) -> ModelConfig:
@@ -161,7 +215,7 @@ def _relabelled(config: ModelConfig, file: Path | None) -> ModelConfig:
     return replace(config, labels=tuple(" ".join(name.split()) for name in names))
 
 
-def _untrained(source: Source, variant: str, task: Task, labels: Path | None) -> Checkpoint:
+def _untrained(source: Source, variant: str, task: Task, labels: Path | None, choice: PreprocessChoice) -> Checkpoint:
     from mvit2.network.initialise import initialise
 
     from .tensors import fingerprint
@@ -171,7 +225,7 @@ def _untrained(source: Source, variant: str, task: Task, labels: Path | None) ->
         config = replace(config, image_size=(512, 512), output_stride=16, labels=config.labels[:21])  # as PASCAL VOC's
     model = MOBILEVITV2.build(task, _relabelled(config, labels))
     initialise(model, _UNTRAINED_SEED)
-    preprocess = PreprocessSpec.default(config.image_size, "huggingface")
+    preprocess = choice.on(PreprocessSpec.default(config.image_size, "huggingface"))
     sha256 = fingerprint(model.state_dict())
     notes = ("these weights were never trained: good for measuring latency, the scores mean nothing.",)
     return Checkpoint(model.eval(), preprocess, variant, source.name, source.origin, "huggingface", sha256, notes, task)
@@ -181,32 +235,58 @@ def _width_name(width: float) -> str:
     return f"{width:.1f}" if round(width, 1) == width else f"{width:g}"
 
 
-def _described(source: Source) -> ModelConfig | None:
-    """What config.json says, where there is one."""
+def _described(source: Source) -> tuple[ModelConfig | None, TimmConfig | None, tuple[str, ...]]:
+    """What config.json says, where there is one, as Hugging Face or timm writes it; notes on what is not read."""
     if source.config is None:
-        return None
+        return None, None, ()
     content = _read_json(source.config)
-    if "pretrained_cfg" in content:
-        raise CheckpointError(
-            f"{source.config} is a configuration of timm, which is not read; copy the weights to a file with a name of "
-            "its own, such as mobilevitv2_100.safetensors, and give that FILE."
-        )
-    return ModelConfig.from_hf(content, str(source.config))
+    if is_timm(content):
+        return None, read_timm(content, str(source.config)), ()
+    unread = ModelConfig.unread_fields(content)
+    config = ModelConfig.from_hf(content, str(source.config))
+    if not unread:
+        return config, None, ()
+    names = ", ".join(unread[:3]) + (", ..." if len(unread) > 3 else "")
+    return config, None, (f"{source.config}: not read, the network does not use it: {names}.",)
 
 
-def _preprocess(source: Source, opened: Opened) -> PreprocessSpec:
+def _preprocess(source: Source, opened: Opened, choice: PreprocessChoice) -> Preprocess:
     if source.preprocessor is not None:
-        return PreprocessSpec.from_hf(_read_json(source.preprocessor), str(source.preprocessor))
-    return preprocess_of(opened)
+        return _of_file(source.preprocessor, choice)
+    if opened.timm is not None:
+        return Preprocess(choice.on(opened.timm.preprocess))
+    return assumed_preprocess(opened, choice, f"{source.origin} comes without a preprocessor_config.json")
 
 
-def preprocess_of(opened: Opened) -> PreprocessSpec:
-    """That of checkpoints which bring none."""
+def _of_file(file: Path, choice: PreprocessChoice) -> Preprocess:
+    """A preprocessor_config.json, or the part on images of a processor_config.json (transformers 5)."""
+    content = _read_json(file)
+    inner = content.get("image_processor", content.get("feature_extractor"))
+    content = inner if isinstance(inner, dict) else content
+    if is_timm(content):  # of transformers' TimmWrapper
+        return Preprocess(choice.on(read_timm(content, str(file)).preprocess))
+    spec = PreprocessSpec.from_hf(choice.in_hf(content), str(file))
+    reduce = content.get("do_reduce_labels", content.get("reduce_labels"))
+    return Preprocess(spec, (), reduce is True)
+
+
+def assumed_preprocess(opened: Opened, choice: PreprocessChoice, why: str) -> Preprocess:
+    """That of published checkpoints of this naming; the assumption says so, unless all of it was chosen."""
     size = opened.config.image_size
     spec = PreprocessSpec.default(size, opened.layout)
     if opened.task is SEGMENT and opened.layout == "cvnets":  # stretched: image_augmentation.resize.size of its recipes
-        return replace(spec, resize_shortest=None, resize_exact=size)
-    return spec
+        spec = replace(spec, resize_shortest=None, resize_exact=size)
+    spec = choice.on(spec)
+    if choice.complete():
+        return Preprocess(spec)
+    said = f" (said: {', '.join(choice.given())})" if choice.given() else ""
+    missing = [n for n in ("--channel-order", "--resize", "--crop", "--resample") if n not in choice.given()]
+    note = (
+        f"preprocessing is ASSUMED: {why}, so the network is given {spec.in_words()}{said}. If it was trained with "
+        f"another one, it loses accuracy that no comparison with torch shows; find out with mvit2 audit on labelled "
+        f"images, or say it: {' '.join(missing)}."
+    )
+    return Preprocess(spec, (note,))
 
 
 def _refuse_other_labels(opened: Opened) -> None:

@@ -15,15 +15,18 @@ from mvit2.network.mobilevitv2_config import VARIANTS, find_variant
 from mvit2.tasks import CLASSIFY, Task
 
 from .hub import Unreachable, fetcher
+from .shards import INDEX, shards_of
 
 __all__ = ["KEYWORDS", "Source", "bundled_variants", "called", "locate"]
 
 KEYWORDS = ("auto", "demo", "untrained")
 _DEFAULT = "1.0"
 _BUNDLED = Path(__file__).parents[1] / "checkpoints"
-_CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
+_CONFIG = "config.json"
+_PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")  # transformers reads either
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order of preference: safetensors runs no code
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+_INDEXES = tuple(name + INDEX for name in _WEIGHTS)
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar")  # .tar: model_best.pth.tar
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
 
@@ -139,33 +142,38 @@ def _auto(variant: str | None, task: Task) -> Source:
 
 
 def _folder(folder: Path, name: str, origin: str) -> Source:
-    weights = next((folder / file for file in _WEIGHTS if (folder / file).is_file()), None)
+    weights = next((folder / file for file in (*_WEIGHTS, *_INDEXES) if (folder / file).is_file()), None)
     if weights is None:
         single = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in _SUFFIXES]
         if len(single) != 1:
             found = ", ".join(p.name for p in single[:3]) + (", ..." if len(single) > 3 else "")
             raise CheckpointError(
                 f"{folder}: expected {' or '.join(_WEIGHTS)}, or exactly one file ending in {' '.join(_SUFFIXES)}; "
-                f"found {found or 'none'}. Name one FILE; a checkpoint in several shards must be merged into one first."
+                f"found {found or 'none'}. Name one FILE; a checkpoint in several files needs its {_INDEXES[0]}."
             )
         weights = single[0]
-    return Source(name, origin, weights, _if_file(folder / _CONFIG), _if_file(folder / _PREPROCESSOR))
+    return Source(name, origin, weights, _if_file(folder / _CONFIG), _preprocessor(folder))
 
 
 def _file(path: Path) -> Source:
-    if path.suffix.lower() not in _SUFFIXES:
+    if path.suffix.lower() not in _SUFFIXES and path.name not in _INDEXES:
         raise UsageError(f"--weights {path}: unknown kind of file; accepted: {' '.join(_SUFFIXES)}, or a folder.")
     folder = _absolute(path).parent
     config = _if_file(folder / _CONFIG)
-    if path.name in _WEIGHTS:  # then the folder says more than the file
-        preprocessor = _if_file(folder / _PREPROCESSOR) if config else None
+    if path.name in (*_WEIGHTS, *_INDEXES):  # then the folder says more than the file
+        preprocessor = _preprocessor(folder) if config else None
         return Source(_own_name(folder.name), _printable(path.name), path, config, preprocessor)
     ignored = f"the {_CONFIG} beside {path.name} is not read, it may belong to another file; give the folder to use it."
-    return Source(_own_name(path.stem), _printable(path.name), path, warning=ignored if config else None)
+    stem = path.with_suffix("").stem if path.suffix.lower() == ".tar" else path.stem
+    return Source(_own_name(stem), _printable(path.name), path, warning=ignored if config else None)
 
 
 def _if_file(path: Path) -> Path | None:
     return path if path.is_file() else None
+
+
+def _preprocessor(folder: Path) -> Path | None:
+    return next((folder / file for file in _PREPROCESSORS if (folder / file).is_file()), None)
 
 
 def _own_name(name: str) -> str:
@@ -197,8 +205,12 @@ def _hub(hub_id: str) -> Source:
     if config is None:
         raise CheckpointError(f"{hub_id}: the repository has no {_CONFIG}, so it is not in Hugging Face layout.")
     commit = config.parent.name
-    preprocessor = fetch(_PREPROCESSOR, commit)
-    weights = next((found for file in _WEIGHTS if (found := fetch(file, commit))), None)
+    preprocessor = next((found for file in _PREPROCESSORS if (found := fetch(file, commit))), None)
+    weights = next((found for file in (*_WEIGHTS, *_INDEXES) if (found := fetch(file, commit))), None)
+    if weights is not None and weights.name in _INDEXES:
+        for shard in shards_of(weights):
+            if fetch(shard, commit) is None:
+                raise CheckpointError(f"{hub_id}: its {weights.name} lists {shard}, which is not there.")
     if weights is None:
         raise CheckpointError(
             f"{hub_id}: the repository has neither {' nor '.join(_WEIGHTS)}; fetch its weights and name the FILE."

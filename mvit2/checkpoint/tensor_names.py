@@ -15,7 +15,7 @@ from mvit2.image.preprocess_spec import Layout
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["layout_of", "to_hf_names", "without_auxiliary_head"]
+__all__ = ["layout_of", "prefix_of", "to_hf_names", "without_auxiliary_head"]
 
 # A layout is recognised by its stem and renamed by regular expressions, applied in order, each at most once a name.
 _STEM: Mapping[str, Layout] = {
@@ -91,6 +91,12 @@ def layout_of(tensors: Mapping[str, Tensor], source: str) -> Layout:
         f"{source}: not a MobileViTV2 classifier or segmenter: none of the stems {', '.join(_STEM)} among its "
         f"{len(tensors)} tensors, the first of which is {next(iter(tensors), 'none')!r}."
     )
+
+
+def prefix_of(name: str) -> str | None:
+    """What stands in front of a stem's name ("module.", "" for nothing); None: ``name`` is no stem's."""
+    ends = [stem for stem in _STEM if name == stem or name.endswith(f".{stem}")]
+    return name.removesuffix(max(ends, key=len)) if ends else None
 
 
 def to_hf_names(tensors: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,37 +11,66 @@ from torch import Tensor, nn
 
 from mvit2.errors import CheckpointError
 
-__all__ = ["StateDict", "fingerprint", "load_weights", "read_tensors"]
+from .pickles import read_pickle
+from .shards import shards_of
+from .weight_sets import choose, find_sets
+
+__all__ = ["StateDict", "fingerprint", "load_weights", "read_tensors", "read_weights"]
 
 StateDict = dict[str, Tensor]
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which training scripts keep the weights
 
 
+def read_weights(path: Path, key: str | None = None) -> tuple[StateDict, tuple[str, ...]]:
+    """The tensors of the network in a checkpoint, without what wraps them and their common prefix; notes on the choice.
+
+    Args:
+        path: a ``.safetensors`` file, a torch pickle, or the ``.index.json`` of a checkpoint in several files.
+        key: which set of weights, where there are several (``--weights-key``).
+
+    Raises:
+        CheckpointError: unreadable, code in a pickle, several networks. UsageError: no such ``key``.
+    """
+    content = _read(path)
+    sets = find_sets(content)
+    if not sets and key is None:
+        return _unwrapped(path, content), ()
+    chosen, notes = choose(sets, key, str(path))
+    return dict(chosen.tensors), notes
+
+
 def read_tensors(path: Path) -> StateDict:
-    """The tensors of a ``.safetensors`` file, or of a torch pickle read with ``weights_only=True``.
+    """The tensors of a file as they are called there, whatever network they are of; of a pickle, unwrapped.
 
     Raises CheckpointError for anything else, including a pickle that contains code.
     """
-    if path.suffix.lower() == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remarks on the pickle; what matters is an error below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{path}: refused, it is not a plain torch checkpoint or it contains code that loading would run; "
-            "ask its author for a .safetensors file."
-        ) from None
-    except Exception as error:  # on a damaged file torch raises nearly anything: IndexError, struct.error, ...
-        reason = _first_line(error)
-        raise CheckpointError(f"{path}: not a readable torch checkpoint ({reason}); fetch it again.") from None
+    return _unwrapped(path, _read(path))
+
+
+def _read(path: Path) -> object:
+    if path.name.endswith(".index.json"):
+        return _read_shards(path)
+    return _read_safetensors(path) if path.suffix.lower() == ".safetensors" else read_pickle(path)
+
+
+def _unwrapped(path: Path, content: object) -> StateDict:
     for _ in _WRAPPERS:  # at most one inside the other, and never for ever
         inner = next((w for w in _WRAPPERS if isinstance(content, dict) and isinstance(content.get(w), dict)), None)
-        content = content[inner] if inner else content
+        content = content[inner] if inner and isinstance(content, dict) else content
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise CheckpointError(f"{path}: expected a dictionary of tensors, found {type(content).__name__}.")
     return {str(name): tensor for name, tensor in content.items()}
+
+
+def _read_shards(index: Path) -> StateDict:
+    found: StateDict = {}
+    names = shards_of(index)
+    absent = [name for name in names if not (index.parent / name).is_file()]
+    if absent:
+        raise CheckpointError(f"{index} lists {len(names)} files, {absent[0]} is not beside it; fetch it again.")
+    for name in names:
+        found.update(_unwrapped(index.parent / name, _read(index.parent / name)))
+    return found
 
 
 def _read_safetensors(path: Path) -> StateDict:

@@ -67,11 +67,11 @@ def to_pixel_values(pixels: npt.NDArray[np.uint8], spec: PreprocessSpec) -> npt.
 
     Args:
         pixels: uint8 RGB ``[H, W, 3]`` or ``[N, H, W, 3]``, as ``preprocess`` makes them.
-        spec: says the channel order and the scale.
+        spec: says the channel order, the scale, mean and standard deviation.
 
     Returns:
-        float32 ``[N, 3, H, W]``, C-contiguous; ``pixel * scale`` is computed in float64 and rounded once, so
-        the numbers are those of transformers' ``pixel_values``.
+        float32 ``[N, 3, H, W]``, C-contiguous; ``(pixel * scale - mean) / std`` is computed in float64 and rounded
+        once, so the numbers are those of transformers' ``pixel_values``.
 
     Raises:
         ImageError: another dtype or shape.
@@ -83,5 +83,7 @@ def to_pixel_values(pixels: npt.NDArray[np.uint8], spec: PreprocessSpec) -> npt.
         )
     batch = pixels if pixels.ndim == 4 else pixels[None]
     ordered = batch[..., ::-1] if spec.channel_order == "BGR" else batch
-    scaled = (np.arange(256) * spec.scale).astype(np.float32)  # [256], one entry for each value of a pixel
-    return np.ascontiguousarray(scaled[ordered].transpose(0, 3, 1, 2))
+    order = (2, 1, 0) if spec.channel_order == "BGR" else (0, 1, 2)
+    values = (np.arange(256)[:, None] * spec.scale - np.array(spec.mean)) / np.array(spec.std)
+    seen = values.astype(np.float32)[:, order]  # [256, 3], one entry for each value of a pixel
+    return np.ascontiguousarray(np.stack([seen[ordered[..., c], c] for c in range(3)], axis=1))

@@ -12,11 +12,12 @@ from typing import Final, Literal, TypeGuard, get_args
 
 from mvit2.errors import CheckpointError, UsageError, did_you_mean
 
-__all__ = ["ChannelOrder", "Layout", "PreprocessSpec", "Resample"]
+__all__ = ["ChannelOrder", "Layout", "PreprocessSpec", "Resample", "Triple", "as_triple"]
 
 Resample = Literal["bilinear", "bicubic"]
 ChannelOrder = Literal["RGB", "BGR"]
 Layout = Literal["huggingface", "timm", "cvnets"]
+Triple = tuple[float, float, float]
 
 MAX_EDGE: Final = 8192
 """Longest edge, in pixels, that a network input or a resize may ask for."""
@@ -49,6 +50,8 @@ _INERT: Final = (
     "input_data_format",
     "do_convert_rgb",
     "pad_size",
+    "do_reduce_labels",  # of label maps: mvit2.image.masks
+    "reduce_labels",
 )
 # Those with one meaning that fits.
 _PROCESSORS: Final = tuple(
@@ -57,7 +60,6 @@ _PROCESSORS: Final = tuple(
 _ONLY: Final[dict[str, tuple[object, ...]]] = {
     "image_processor_type": _PROCESSORS,
     "feature_extractor_type": _PROCESSORS,
-    "do_reduce_labels": (False,),
     "do_pad": (False,),
     "data_format": ("channels_first",),
 }
@@ -73,7 +75,8 @@ class PreprocessSpec:
         resize_exact: the picture is stretched to (height, width). At most one of the two resizes is not None.
         resample: Pillow's antialiased filter of that name.
         channel_order: what the checkpoint was trained in. Pixels stay RGB; the exported graph reorders them.
-        scale: the network sees ``pixel * scale``.
+        scale, mean, std: the network sees ``(pixel * scale - mean) / std``; both are of red, green and blue, in that
+            order, whatever the channel order.
 
     Raises:
         UsageError: a value that no picture could be processed with.
@@ -85,6 +88,8 @@ class PreprocessSpec:
     resample: Resample = "bilinear"
     channel_order: ChannelOrder = "RGB"
     scale: float = 1 / 255
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
         _check_size("image_size", self.image_size)
@@ -98,6 +103,28 @@ class PreprocessSpec:
         _check_word("channel_order", self.channel_order, get_args(ChannelOrder))
         if not isinstance(self.scale, float) or not 0 < self.scale < math.inf:
             raise _refusal("scale", self.scale, "a finite float above 0, such as 1/255")
+        as_triple("mean", self.mean)
+        if min(as_triple("std", self.std)) <= 0:
+            raise _refusal("std", self.std, "three finite numbers above 0")
+
+    @property
+    def normalises(self) -> bool:
+        """Whether ``mean`` or ``std`` changes anything."""
+        return (self.mean, self.std) != ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+    def in_words(self) -> str:
+        """``BGR, edge 144 -> crop 128x128, bilinear``: height x width; scale, mean, std where unusual."""
+        height, width = self.image_size
+        crop = f"crop {height}x{width}"
+        if self.resize_exact == self.image_size:
+            resize = f"squash to {height}x{width}"
+        elif self.resize_exact is not None:
+            resize = f"squash to {self.resize_exact[0]}x{self.resize_exact[1]} -> {crop}"
+        else:
+            resize = f"no resize, {crop}" if self.resize_shortest is None else f"edge {self.resize_shortest} -> {crop}"
+        scale = "" if self.scale == 1 / 255 else f", pixel * {self.scale:g}"
+        normal = f", mean {list(self.mean)} std {list(self.std)}" if self.normalises else ""
+        return f"{self.channel_order}, {resize}, {self.resample}{scale}{normal}"
 
     @classmethod
     def from_hf(cls, config: Mapping[str, object], source: str) -> PreprocessSpec:
@@ -124,6 +151,7 @@ class PreprocessSpec:
                 resample=_hf_resample(config) if shortest or exact else "bilinear",
                 channel_order="BGR" if _flag(config, "do_flip_channel_order") else "RGB",
                 scale=_hf_scale(config),
+                **_hf_normalisation(config),
             )
         except UsageError as error:
             raise CheckpointError(f"{source}: {error}; correct that file") from None
@@ -173,6 +201,16 @@ class PreprocessSpec:
         )
 
 
+def as_triple(name: str, value: object) -> Triple:
+    """Three finite numbers, or one that stands for all three. Raises UsageError."""
+    given = list(value) if _is_list(value) else [value]
+    numbers = [float(n) for n in given if isinstance(n, int | float) and not isinstance(n, bool) and abs(n) < 2**53]
+    if len(numbers) != len(given) or len(numbers) not in (1, 3):
+        raise _refusal(name, value, "three finite numbers")
+    red, green, blue = numbers * (3 // len(numbers))
+    return red, green, blue
+
+
 def _refusal(name: str, value: object, accepted: str) -> UsageError:
     return UsageError(f"{name} = {value!r} cannot be used; accepted: {accepted}")
 
@@ -207,11 +245,6 @@ def _refuse_unsupported(config: Mapping[str, object]) -> None:
             raise _refusal(key, value, ", ".join(str(word) for word in _ONLY[key]))
         if value is not None and key not in (*_HONOURED, *_INERT, *_ONLY):
             raise _refusal(key, value, f"no such key; known are {', '.join(_HONOURED)}")
-    if _flag(config, "do_normalize", default=False):
-        for key, neutral in (("image_mean", 0), ("image_std", 1)):
-            value = config.get(key)
-            if not (_is_list(value) and value and all(channel == neutral for channel in value)):
-                raise _refusal(key, value, f"{[neutral] * 3} with do_normalize, as MobileViTV2 was trained")
 
 
 def _is_list(value: object) -> TypeGuard[Sequence[object]]:
@@ -266,3 +299,12 @@ def _hf_scale(config: Mapping[str, object]) -> float:
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < 2**53:
         raise _refusal("rescale_factor", factor, "a number above 0, such as 0.00392156862745098")
     return float(factor)
+
+
+def _hf_normalisation(config: Mapping[str, object]) -> dict[str, Triple]:
+    if not _flag(config, "do_normalize", default=False):
+        return {}
+    mean, std = (as_triple(key, config.get(key)) for key in ("image_mean", "image_std"))
+    if min(std) <= 0:
+        raise _refusal("image_std", list(std), "numbers above 0")
+    return {"mean": mean, "std": std}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -66,6 +67,8 @@ def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -
 
 ACTIVATION_NAMES = ("swish", "silu", "relu", "relu6", "gelu", "hardswish", "leaky_relu", "sigmoid", "tanh", "mish")
 DILATION_RULES = ("transformers", "ml-cvnets")
+_OURS = ("labels", "dilation_rule")  # fields of a ModelConfig that no config.json has
+_MISSPELT = 0.75  # so near to a field's name that it was probably meant
 
 # Written into every Hugging Face config.json, without influence on the numbers that the network computes.
 _BOOKKEEPING = (
@@ -219,20 +222,30 @@ class ModelConfig:
         return -(-image_size[0] // self.output_stride), -(-image_size[1] // self.output_stride)
 
     @classmethod
+    def unread_fields(cls, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """The fields of a ``config.json`` that nothing here reads and nobody here knows, in its order."""
+        known = {f.name for f in fields(cls)} - {*_OURS}
+        known |= {*_FIXED, *_BOOKKEEPING, "id2label", "num_labels"}
+        return tuple(name for name in config if name not in known)
+
+    @classmethod
     def from_hf(cls, config: Mapping[str, Any], source: str) -> ModelConfig:
-        """Read a ``config.json``; every field is honoured or refused by name (CheckpointError), none ignored."""
+        """Read a ``config.json``: every field that the network reads is honoured or refused by name (CheckpointError).
+
+        Others, which training scripts and releases of transformers add, are in ``unread_fields``.
+        """
         architecture = config.get("model_type")
         if architecture != "mobilevitv2":
             hint = " MobileViT (version 1) is another network." if architecture == "mobilevit" else ""
             raise CheckpointError(f"{source}: model_type is {architecture!r}, expected 'mobilevitv2'.{hint}")
-        known = {f.name: f for f in fields(cls) if f.name not in ("labels", "dilation_rule")}
+        known = {f.name: f for f in fields(cls) if f.name not in _OURS}
         values: dict[str, Any] = {}
         for name, value in config.items():
             if name in known:
                 values[name] = _convert(source, name, value, known[name].default)
             elif name in _FIXED:
                 _require(value in _FIXED[name], name, value, " or ".join(map(repr, _FIXED[name])), source)
-            elif name not in _BOOKKEEPING and name not in ("id2label", "num_labels"):
+            elif name in cls.unread_fields(config) and get_close_matches(name, [*known, *_OURS], 1, _MISSPELT):
                 near = did_you_mean(name, known)
                 raise CheckpointError(f"{source}: field {name!r} is not one of a MobileViTV2 configuration.{near}")
         labels = _labels(config, source)

@@ -153,6 +153,8 @@ class Simulation:
         stem = form.mobilevitv2.conv_stem.convolution
         if as_image and spec.channel_order == "BGR":
             stem.weight = nn.Parameter(stem.weight.flip(1), requires_grad=False)
+        if as_image and spec.normalises:
+            stem.weight = nn.Parameter(stem.weight / _of_channels(spec.std), requires_grad=False)
         self.layers = list(_instrument(self.network, ""))
         self._chain()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -211,7 +213,8 @@ class Simulation:
         """uint8 RGB [N, H, W, 3] -> what the network sees, float32 (N, 3, H, W)."""
         if not self.as_image:
             return torch.from_numpy(to_pixel_values(pixels, self.spec))
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2) * self.spec.scale
+        values = torch.from_numpy(pixels).permute(0, 3, 1, 2) * self.spec.scale
+        return values - _of_channels(self.spec.mean) if self.spec.normalises else values
 
     def run(self, pixels: NDArray[np.uint8]) -> Tensor:
         """uint8 RGB [N, H, W, 3] -> logits (N, classes), of a segmentation network (N, h, w, classes)."""
@@ -223,6 +226,10 @@ class Simulation:
         """As ``run``, for any number of pictures."""
         parts = [self.run(pixels[i : i + _BATCH]) for i in range(0, len(pixels), _BATCH)]
         return np.asarray(torch.cat(parts).numpy())
+
+
+def _of_channels(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values)[:, None, None]
 
 
 def _instrument(module: nn.Module, path: str) -> Iterator[Layer]:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from mvit2.errors import ConversionError
 from mvit2.quantize.plan import SIGMOID, LayerPlan, Plan, Range
@@ -108,6 +108,14 @@ class _Rewrite(OnnxEdit):
             self._keep(cast.output[0], steps)
             del self.uint8[cast.output[0]]  # uint8 before, not after
             self._replace(cast, [self._dequantise(image.name, cast.output[0], steps)])
+            self._scale_zero(cast.output[0])
+
+    def _scale_zero(self, pixels: str) -> None:
+        """What is subtracted from the pixels of a network with a mean is scaled as they are."""
+        for node in (node for node in self.nodes if node.op_type == "Sub" and node.input[0] == pixels):
+            zero = next(tensor for tensor in self.graph.initializer if tensor.name == node.input[1])
+            scaled = numpy_helper.to_array(zero) * np.float64(np.float32(self.scale))
+            set_inputs(node, [pixels, self._constant(f"{node.input[1]}_scaled", scaled.astype(np.float32))])
 
     def _mark(self, node: NodeProto, layer: LayerPlan) -> None:
         """Say which tensors after a layer are uint8."""

@@ -88,17 +88,8 @@ def variants(configured: PreprocessSpec, any_scale: bool = True) -> tuple[Prepro
 
 
 def describe(spec: PreprocessSpec) -> str:
-    """``BGR, edge 144 -> crop 128x128, bilinear``: height x width; the scale only where it is another."""
-    height, width = spec.image_size
-    crop = f"crop {height}x{width}"
-    if spec.resize_exact == spec.image_size:
-        resize = f"squash to {height}x{width}"
-    elif spec.resize_exact is not None:
-        resize = f"squash to {spec.resize_exact[0]}x{spec.resize_exact[1]} -> {crop}"
-    else:
-        resize = f"no resize, {crop}" if spec.resize_shortest is None else f"edge {spec.resize_shortest} -> {crop}"
-    scale = "" if spec.scale == _SCALE else f", pixel * {spec.scale:g}"
-    return f"{spec.channel_order}, {resize}, {spec.resample}{scale}"
+    """As ``PreprocessSpec.in_words``."""
+    return spec.in_words()
 
 
 def changes(one: PreprocessSpec, other: PreprocessSpec) -> list[str]:

@@ -33,6 +33,7 @@ class BundleReport:
         differences: each model file against the scores that it gave when it was made.
         other_pixels: golden pictures of which this machine's preprocessing makes other pixels.
         skipped: artifacts that this machine cannot judge, and why: an engine to install, a CPU that clips.
+        assumptions: what the export had to assume, and no comparison can prove.
         unverified: artifacts that were never compared with torch, nor here, and why.
     """
 
@@ -40,6 +41,7 @@ class BundleReport:
     other_pixels: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
     unverified: tuple[tuple[str, str], ...] = ()
+    assumptions: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -78,4 +80,4 @@ def check_bundle(path: str | Path, threads: int | None = None) -> BundleReport:
         differences.append(output.compare(artifact.file.path, golden.scores[artifact.file.path], scores, tolerance))
     compared = {difference.stage for difference in differences}
     unverified = tuple((file, why) for file, why in manifest.unverified.items() if file not in compared)
-    return BundleReport(tuple(differences), tuple(other_pixels), tuple(skipped), unverified)
+    return BundleReport(tuple(differences), tuple(other_pixels), tuple(skipped), unverified, manifest.assumptions)

@@ -105,7 +105,7 @@ def test_without_a_preprocessing_there_is_a_warning() -> None:
     (warning,) = held.warnings
     assert held.preprocess == PreprocessSpec.default(64, "huggingface")
     assert "MobileViTV2ForImageClassification in memory" in warning
-    assert "shortest edge 96 (bilinear), centre crop 64x64, BGR is assumed, unless preprocess is given" in warning
+    assert "preprocessing is ASSUMED" in warning and "BGR, edge 96 -> crop 64x64, bilinear" in warning
 
 
 class _Doubled(MobileViTV2Classifier):

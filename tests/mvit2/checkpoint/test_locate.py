@@ -175,8 +175,8 @@ def test_a_name_that_is_no_text_can_still_be_written_down(tmp_path: Path) -> Non
         (["a.bin", "b.pth"], r"found a\.bin, b\.pth\. Name one FILE"),
         ([f"{i}.pt" for i in range(5)], r"found 0\.pt, 1\.pt, 2\.pt, \.\.\.\. Name one FILE"),
         (
-            [CONFIG, "model.safetensors.index.json", *(f"model-0000{i}-of-00002.safetensors" for i in (1, 2))],
-            r"found model-00001-of-00002\.safetensors, .* shards must be merged into one first",
+            [CONFIG, *(f"model-0000{i}-of-00002.safetensors" for i in (1, 2))],
+            r"found model-00001-of-00002\.safetensors, .* several files needs its model\.safetensors\.index\.json",
         ),
     ],
 )
@@ -189,7 +189,7 @@ def test_a_folder_without_a_clear_file(files: list[str], wrong: str, tmp_path: P
 @pytest.mark.parametrize("name", ["model.onnx", "model.h5", "model", "weights.safetensors.tmp", CONFIG])
 def test_another_kind_of_file(name: str, tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"unknown kind of file; accepted: \.safetensors \.bin \.pt \.pth, or a folder"
+        UsageError, match=r"unknown kind of file; accepted: \.safetensors \.bin \.pt \.pth \.ckpt \.tar, or a folder"
     ):
         locate(str(put(tmp_path, name) / name), "1.0")
 

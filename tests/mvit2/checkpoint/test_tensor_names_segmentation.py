@@ -130,7 +130,7 @@ def test_the_auxiliary_head_is_dropped_with_a_note(folder: Path) -> None:
     rename_as_apple(folder, auxiliary=True)
     opened = load_checkpoint(str(folder))
     assert opened.sha256 == before.sha256
-    (note,) = opened.warnings
+    note, _ = opened.warnings
     assert note.endswith("its auxiliary head (4 tensors) is left out, it serves training alone.")
 
 
@@ -163,7 +163,7 @@ def test_a_bare_file_of_a_published_recipe(
     config = opened.config
     assert (config.output_stride, config.atrous_rates, config.image_size) == (stride, rates, (size, size))
     assert (config.aspp_out_channels, config.num_labels, config.width_multiplier) == (24, classes, 0.5)
-    assumed, unnamed = opened.warnings
+    assumed, _, unnamed = opened.warnings
     assert f"output stride {stride} and atrous rates {list(rates)} are taken from Apple's recipe" in assumed
     assert "does not name its classes" in unnamed
 

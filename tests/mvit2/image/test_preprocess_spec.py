@@ -52,6 +52,7 @@ UNCHANGED: list[dict[str, Any]] = [
     {"do_normalize": None, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]},
     {"do_normalize": True, "image_mean": [0.0, 0.0, 0.0], "image_std": [1, 1, 1]},
     {"do_reduce_labels": False},
+    {"do_reduce_labels": True},
     {"do_pad": False, "pad_size": {"height": 1, "width": 1}},
     {"image_processor_type": "MobileViTImageProcessor"},
     {"image_processor_type": "MobileViTImageProcessorFast"},
@@ -62,10 +63,10 @@ UNCHANGED: list[dict[str, Any]] = [
     {"a_key_of_tomorrow": None},
 ]
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"do_normalize": True}, "image_mean = None cannot be used; accepted: [0, 0, 0] with do_normalize"),
+    ({"do_normalize": True}, "image_mean = None cannot be used; accepted: three finite numbers"),
     (
-        {"do_normalize": True, "image_mean": [0, 0, 0], "image_std": [0.5, 0.5, 0.5]},
-        "image_std = [0.5, 0.5, 0.5] cannot be used; accepted: [1, 1, 1]",
+        {"do_normalize": True, "image_mean": [0, 0, 0], "image_std": [0.5, 0, 0.5]},
+        "image_std = [0.5, 0.0, 0.5] cannot be used; accepted: numbers above 0",
     ),
     ({"resample": 0}, "resample = 0 cannot be used; accepted: 2 (bilinear), 3 (bicubic)"),
     ({"resample": None}, "resample = None cannot be used"),
@@ -94,7 +95,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"rescale_factor": 10**400}, "rescale_factor = 1000"),
     ({"rescale_factor": "1/255"}, "rescale_factor = '1/255' cannot be used"),
     ({"do_pad": True}, "do_pad = True cannot be used; accepted: False"),
-    ({"do_reduce_labels": True}, "do_reduce_labels = True cannot be used"),
+    ({"do_normalize": True, "image_mean": [0, "a", 0], "image_std": [1, 1, 1]}, "image_mean = [0, 'a', 0] cannot be"),
     (
         {"data_format": "channels_last"},
         "data_format = 'channels_last' cannot be used; accepted: channels_first",

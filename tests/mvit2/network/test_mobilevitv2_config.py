@@ -251,7 +251,7 @@ def test_every_field_has_an_impossible_value() -> None:
     ("content", "message"),
     [
         ({"width_mult": 1}, "field 'width_mult' is not one of a MobileViTV2 configuration. Did you mean 'width_mul"),
-        ({"hidden_sizes": [1]}, "field 'hidden_sizes' is not one of a MobileViTV2 configuration."),
+        ({"atrous_rate": [1]}, "field 'atrous_rate' is not one of a MobileViTV2 configuration."),
         ({"id2label": {"0": "a"}, "num_labels": 2}, "num_labels is 2, accepted: 1, as many as id2label names."),
         ({"quantization_config": {"bits": 8}}, "quantization_config is {'bits': 8}, accepted: None."),
         ({"model_type": "vit"}, "model_type is 'vit', expected 'mobilevitv2'."),
