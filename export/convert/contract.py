@@ -65,7 +65,8 @@ class PixelContract(nn.Module):
         # The pixel that normalisation makes 0 is subtracted in the graph: folded into the stem's bias it would be wrong
         # along two edges, where the stem reads padding.
         zero = torch.tensor(spec.mean, dtype=torch.float64) / spec.scale
-        self.zero = zero.float() if any(spec.mean) else None
+        self.zero: Tensor | None
+        self.register_buffer("zero", zero.float() if any(spec.mean) else None)
         stem.weight = nn.Parameter(weight.float(), requires_grad=False)
         self.network, self.answer = network, answer
 

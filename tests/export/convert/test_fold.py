@@ -162,3 +162,24 @@ def test_pictures_need_three_channels(oracles: ModuleType, channels: int) -> Non
     with pytest.raises(ConversionError) as caught:
         PixelContract(network, SPEC)
     assert str(caught.value) == f"pictures have 3 channels, this network takes {channels}: use --io tensor."
+
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+@pytest.mark.parametrize(
+    "normal", [IMAGENET, {"mean": (0.5,) * 3, "std": (0.5,) * 3}, {"std": (0.2, 0.3, 0.4)}], ids=str
+)
+@torch.no_grad()
+def test_mean_and_standard_deviation_are_in_the_graph(oracles: ModuleType, order: Any, normal: dict[str, Any]) -> None:
+    """Along the edges, too, where the stem reads padding: zeros after normalisation, not before."""
+    spec = replace(SPEC, channel_order=order, **normal)
+    plain = oracles.seeded(SMALL)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    by_hand = (pixels / 255 - np.array(spec.mean)) / np.array(spec.std)
+    values = by_hand[..., :: -1 if order == "BGR" else 1].transpose(0, 3, 1, 2)
+    assert np.abs(to_pixel_values(pixels, spec) - values).max() < 1e-6
+    expected = in_double(plain, torch.from_numpy(values.copy())).softmax(-1)
+    contract = PixelContract(export_form(plain, single_image=False), spec)
+    assert (contract(torch.from_numpy(pixels)) - expected).abs().max() < 1e-5
