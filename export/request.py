@@ -199,8 +199,8 @@ class ExportRequest:
         default=None,
         metadata=option(
             str,
-            "N|HxW|none",
-            "Before the crop: the shortest edge in pixels, a size to stretch to, or none.",
+            "SIZE",
+            "Before the crop: N for the shortest edge, HxW to stretch to, or none.",
             parse=parse_resize,
         ),
     )
