@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from oracles import timm_mobilevit  # beside this file
 
-from mvit2.runtime.engines.any_model import open_any, random_inputs
+from mvit2.runtime.engines.random_inputs import random_inputs
+from mvit2.runtime.engines.table import open_any
 from mvit2.runtime.timing import interleaved, paired_ratio
 
 LIMIT_MINUTES = 5  # for one export of one tool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -321,3 +322,21 @@ def test_commands_that_need_no_torch_load_none(command: str, demo_bundle: Path, 
     arguments = [command, str(demo_bundle), *([str(photos / "cat.jpg")] if command == "predict" else [])]
     loaded = _loaded(f"sys.argv = ['mvit2', *{arguments}]\nfrom mvit2.__main__ import main\nmain()")
     assert not loaded & HEAVY
+
+
+# ---- one way to do a thing ----
+
+ONE_WAY = [
+    # what may stand in the source once: the call, and the files that hold it
+    (r"ort\.InferenceSession\(|import InferenceSession", {"runtime/engines/onnx_runtime.py"}),
+    # quantize/ stands on the ground alone, and reads the tensors between the operators, which no engine of ours shows
+    (r"\bInterpreter\(", {"runtime/engines/litert.py", "quantize/write/tflite_ranges.py"}),
+    # esbuild is no module of ours
+    (r"subprocess\.(run|Popen|check_)", {"mvit2/worker_process.py", "export/apps/web_engines.py"}),
+    (r"ORT_DISABLE_TELEMETRY", {"mvit2/telemetry.py"}),
+]
+
+
+@pytest.mark.parametrize(("pattern", "files"), ONE_WAY, ids=[pattern for pattern, _ in ONE_WAY])
+def test_there_is_one_way(pattern: str, files: set[str]) -> None:
+    assert {name_of(path) for path in SOURCES if re.search(pattern, path.read_text(encoding="utf-8"))} == files

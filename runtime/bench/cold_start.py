@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mvit2.errors import BundleError
-from mvit2.runtime.engines.any_model import open_any, random_inputs
-from mvit2.runtime.engines.table import ENGINES
+from mvit2.runtime.engines.random_inputs import random_inputs
+from mvit2.runtime.engines.table import ENGINES, open_any
 from mvit2.strict_json import decode
 from mvit2.worker_process import give_answer, run_worker, start_worker
 
@@ -60,14 +60,14 @@ def _measure(model: Path, threads: int) -> Alone:
     else:
         import ai_edge_litert.interpreter  # noqa: F401
     start = time.perf_counter()
-    opened = open_any(model, threads)
+    opened = open_any(model, threads, in_turns=True)
     loaded = time.perf_counter()
     inputs = random_inputs(opened)
     before = time.perf_counter()
-    opened.run(inputs)
+    opened.run_all(inputs)
     after = time.perf_counter()
     for _ in range(_RUNS - 1):
-        opened.run(inputs)
+        opened.run_all(inputs)
     return Alone((loaded - start) * 1e3, (after - before) * 1e3, peak_bytes())
 
 

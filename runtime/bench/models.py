@@ -17,8 +17,9 @@ from mvit2.image.dataset import PHOTOS
 from mvit2.image.decode import load_image
 from mvit2.image.placement import Placement
 from mvit2.image.preprocess import preprocess, to_pixel_values
-from mvit2.runtime.engines.any_model import AnyModel, open_any, random_inputs
-from mvit2.runtime.engines.table import ENGINES
+from mvit2.runtime.engines.backend import Backend
+from mvit2.runtime.engines.random_inputs import random_inputs
+from mvit2.runtime.engines.table import ENGINES, open_any
 from mvit2.runtime.tasks.classify.prediction import top_k
 from mvit2.runtime.tasks.compare import log_softmax
 from mvit2.runtime.tasks.segment.segmenter import on_picture
@@ -199,11 +200,11 @@ def chosen(wanted: str, subjects: Sequence[Subject]) -> Subject:
     )
 
 
-def prepare(subject: Subject, model: AnyModel) -> list[Array]:
+def prepare(subject: Subject, model: Backend) -> list[Array]:
     """Inputs on which the model has run once. Raises BundleError when it does not."""
     try:
         inputs = subject.pipeline.before() if subject.pipeline else random_inputs(model)
-        model.run(inputs)
+        model.run_all(inputs)
     except BundleError as error:
         raise BundleError(f"{subject.file}: {error}") from None
     except Exception as error:  # the engines raise classes of their C++ bindings, without a common base

@@ -21,8 +21,10 @@ import numpy as np
 
 from mvit2.errors import BundleError, MissingEngineError
 from mvit2.network.blocks import block_of
-from mvit2.runtime.engines.any_model import open_any, random_inputs
 from mvit2.runtime.engines.litert import open_interpreter
+from mvit2.runtime.engines.onnx_runtime import OnnxRuntimeBackend
+from mvit2.runtime.engines.random_inputs import random_inputs
+from mvit2.runtime.engines.table import open_any
 from mvit2.runtime.timing import Bounds, in_turns
 
 from .gemm_peak import MACS, write_product
@@ -124,17 +126,17 @@ def _invoke(file: Path, threads: int) -> Callable[[object], object]:
 
 
 def _onnx_runtime(subject: Subject, threads: int, runs: int, scratch: Path) -> Found:
-    plain, watched = open_any(subject.file, threads), open_any(subject.file, threads, profile_into=scratch)
+    plain = OnnxRuntimeBackend(subject.file, threads, in_turns=True)
+    watched = OnnxRuntimeBackend(subject.file, threads, in_turns=True, profile_into=scratch)
     inputs = prepare(subject, watched)
     work = {subject.name: (plain, inputs), "watched": (watched, inputs)}
     with suppress(MissingEngineError):  # the package onnx, which a runtime alone does not need
-        product = open_any(_product(subject, scratch), threads)
+        product = OnnxRuntimeBackend(_product(subject, scratch), threads, in_turns=True)
         work[_PRODUCT] = product, random_inputs(product)
-    turns = {name: [lambda _, m=model, x=x: m.run(x)] for name, (model, x) in work.items()}
+    turns = {name: [lambda _, m=model, x=x: m.run_all(x)] for name, (model, x) in work.items()}
     seconds = in_turns(turns, Bounds(runs, _WARMUP))
     ms = {name: float(np.median(taken)) * 1e3 for name, taken in seconds.items()}
-    assert watched.end_profile is not None
-    events = json.loads(Path(watched.end_profile()).read_text(encoding="utf-8"))
+    events = json.loads(watched.end_profile().read_text(encoding="utf-8"))
     return _by_block(_operators(events)), ms[subject.name], ms.get(_PRODUCT)
 
 

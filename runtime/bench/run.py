@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvit2.bundle.manifest import Engine
-from mvit2.runtime.engines.any_model import AnyModel, open_any
+from mvit2.runtime.engines.backend import Backend
+from mvit2.runtime.engines.table import open_any
 from mvit2.runtime.machine import cpu_name, usable_cores
 from mvit2.runtime.timing import Bounds, Latency, in_turns, paired_ratio, turn_order
 from mvit2.versions import installed
@@ -121,19 +122,19 @@ def _opening(subjects: Sequence[Subject], threads: int, bounds: Bounds) -> Openi
 
     One after the other, so that decoding a picture does not empty the caches in front of some inferences only.
     """
-    opened = {subject.name: open_any(subject.file, threads) for subject in subjects}
+    opened = {subject.name: open_any(subject.file, threads, in_turns=True) for subject in subjects}
     inputs = {subject.name: prepare(subject, opened[subject.name]) for subject in subjects}
     inference = in_turns({name: [_inference(model, inputs[name])] for name, model in opened.items()}, bounds)
     whole = in_turns({s.name: _steps(s.pipeline, opened[s.name]) for s in subjects if s.pipeline}, bounds)
     return {name: (taken[:, 0], whole.get(name)) for name, taken in inference.items()}
 
 
-def _inference(model: AnyModel, inputs: list[Array]) -> Callable[[object], object]:
-    return lambda _: model.run(inputs)
+def _inference(model: Backend, inputs: list[Array]) -> Callable[[object], object]:
+    return lambda _: model.run_all(inputs)
 
 
-def _steps(pipeline: Pipeline, model: AnyModel) -> list[Callable[[Any], Any]]:
-    return [pipeline.before, model.run, pipeline.after]
+def _steps(pipeline: Pipeline, model: Backend) -> list[Callable[[Any], Any]]:
+    return [pipeline.before, model.run_all, pipeline.after]
 
 
 def _measured(subject: Subject, threads: int, openings: Sequence[Opening], alone: Alone) -> Measured:

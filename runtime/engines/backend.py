@@ -1,9 +1,11 @@
-"""One face for two engines: a model file goes in, ``run`` maps an input array to an output array."""
+"""One face for all engines: a model file goes in; ``run`` maps an array to an array, ``run_all`` several to several."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
@@ -15,16 +17,40 @@ __all__ = ["Array", "Backend", "cannot_open"]
 Array = NDArray[Any]
 
 
-class Backend(Protocol):
-    """A model opened on an engine: one input, one output; engine and precision are the file's business."""
+class Backend(ABC):
+    """A model opened on an engine; engine and precision are the file's business.
 
-    engine: Engine
-    input: TensorFacts
-    output: TensorFacts
+    Attributes:
+        inputs, outputs: in the model's own order; a dimension of None takes any size.
+    """
+
+    engine: ClassVar[Engine]
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+
+    @abstractmethod
+    def run_all(self, arrays: Sequence[Array]) -> list[Array]:
+        """An array for each input, of its dtype and shape -> one for each output. Threads may share a model.
+
+        Raises whatever the engine raises for other arrays; the results are the caller's to keep and to change.
+        """
 
     def run(self, batch: Array) -> Array:
-        """``batch`` has the input's dtype and shape; a dimension of None takes any size. Threads may share a model."""
-        ...
+        """Of a model with one input: its first output, which is the one that answers."""
+        return self.run_all([batch])[0]
+
+    @property
+    def input(self) -> TensorFacts:
+        return self.inputs[0]
+
+    @property
+    def output(self) -> TensorFacts:
+        return self.outputs[0]
+
+    @property
+    def open_inputs(self) -> tuple[str, ...]:
+        """Names of the inputs with an open dimension."""
+        return tuple(facts.name for facts in self.inputs if None in facts.shape)
 
 
 def cannot_open(model: Path, engine: str, error: Exception) -> BundleError:

@@ -4,40 +4,41 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mvit2.bundle.manifest import Engine, TensorFacts
-from mvit2.errors import BundleError, MissingEngineError
+from mvit2.errors import MissingEngineError
 
-from .backend import Array, cannot_open
+from .backend import Array, Backend, cannot_open
 
 __all__ = ["LiteRTBackend", "open_interpreter"]
 
 _greeted = False
 
 
-class LiteRTBackend:
-    engine: Engine = "litert"
+class LiteRTBackend(Backend):
+    """``threads``: of one inference; None is LiteRT's own choice. ``in_turns`` changes nothing: its threads sleep."""
 
-    def __init__(self, model: Path, threads: int | None = None) -> None:
+    engine: ClassVar[Engine] = "litert"
+
+    def __init__(self, model: Path, threads: int | None = None, *, in_turns: bool = False) -> None:
         self._interpreter = open_interpreter(model, num_threads=threads)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        if (len(inputs), len(outputs)) != (1, 1):
-            raise _not_ours(model, len(inputs), len(outputs))
-        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
-        self.input, self.output = _litert_facts(inputs[0]), _litert_facts(outputs[0])
+        self.inputs, self.outputs = tuple(map(_facts, inputs)), tuple(map(_facts, outputs))
+        self._inputs, self._outputs = [one["index"] for one in inputs], [one["index"] for one in outputs]
         self._lock = threading.Lock()  # one set of tensors: threads would overwrite each other's input
 
-    def run(self, batch: Array) -> Array:
+    def run_all(self, arrays: Sequence[Array]) -> list[Array]:
         with self._lock:
-            self._interpreter.set_tensor(self._input, batch)
+            for index, array in zip(self._inputs, arrays, strict=True):
+                self._interpreter.set_tensor(index, array)
             self._interpreter.invoke()
-            return np.array(self._interpreter.get_tensor(self._output))
+            return [self._interpreter.get_tensor(index) for index in self._outputs]  # copies
 
 
 def open_interpreter(model: Path, **options: Any) -> Any:
@@ -78,11 +79,9 @@ def _without_greeting() -> Iterator[None]:
         os.close(hidden)
 
 
-def _not_ours(model: Path, inputs: int, outputs: int) -> BundleError:
-    return BundleError(f"{model} has {inputs} inputs and {outputs} outputs, accepted is one of each.")
-
-
-def _litert_facts(details: Mapping[str, Any]) -> TensorFacts:
-    name, dtype, shape = str(details["name"]), np.dtype(details["dtype"]).name, tuple(map(int, details["shape"]))
-    scale, zero_point = details["quantization"]  # (0.0, 0) stands for none
+def _facts(details: Mapping[str, Any]) -> TensorFacts:
+    sizes = zip(details["shape"], details["shape_signature"], strict=True)  # the latter is -1 where it is open
+    shape = tuple(None if signature < 0 else int(size) for size, signature in sizes)
+    name, dtype, (scale, zero_point) = str(details["name"]), np.dtype(details["dtype"]).name, details["quantization"]
+    # (0.0, 0) stands for no quantisation
     return TensorFacts(name, dtype, shape, float(scale), int(zero_point)) if scale else TensorFacts(name, dtype, shape)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, ClassVar
 
 from mvit2.bundle.manifest import Engine, TensorFacts
-from mvit2.errors import BundleError, MissingEngineError
+from mvit2.errors import MissingEngineError
 from mvit2.telemetry import no_telemetry
 
-from .backend import Array, cannot_open
+from .backend import Array, Backend, cannot_open
 
 __all__ = ["OnnxRuntimeBackend", "clips_sums", "sums_in_16_bits"]
 
@@ -36,30 +34,48 @@ def clips_sums(file: Path) -> bool:
     return file.suffix == ".ort" and sums_in_16_bits()
 
 
-class OnnxRuntimeBackend:
-    engine: Engine = "onnxruntime"
+class OnnxRuntimeBackend(Backend):
+    """The one way to open a session.
 
-    def __init__(self, model: Path, threads: int | None = None) -> None:
+    Args:
+        threads: of one inference; None is one for each core.
+        in_turns: other models run in between, so its threads must not go on spinning for work.
+        profile_into: a folder in which ``end_profile`` writes what each operator took.
+    """
+
+    engine: ClassVar[Engine] = "onnxruntime"
+
+    def __init__(
+        self, model: Path, threads: int | None = None, *, in_turns: bool = False, profile_into: Path | None = None
+    ) -> None:
         no_telemetry()
         try:
             import onnxruntime as ort
         except ImportError:
             raise MissingEngineError("onnxruntime", "ort") from None
         options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads or 0  # 0: one thread per core
+        options.log_severity_level = 4  # what fails is raised as well, and said by us
+        options.intra_op_num_threads = threads or 0
+        if in_turns:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         if sums_in_16_bits():
             options.add_session_config_entry("session.x64quantprecision", "1")
+        if profile_into is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(profile_into / "profile")
         try:
             self._session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises classes of its C++ bindings, without a common base
             raise cannot_open(model, "ONNX Runtime", error) from None
-        self.input, self.output = (
-            _onnx_facts(model, nodes) for nodes in (self._session.get_inputs(), self._session.get_outputs())
-        )
+        self.inputs = tuple(map(_facts, self._session.get_inputs()))
+        self.outputs = tuple(map(_facts, self._session.get_outputs()))
+        self._names = [facts.name for facts in self.inputs]
 
-    def run(self, batch: Array) -> Array:
-        return np.asarray(self._session.run([self.output.name], {self.input.name: batch})[0])
+    def run_all(self, arrays: Sequence[Array]) -> list[Array]:
+        return list(self._session.run(None, dict(zip(self._names, arrays, strict=True))))
+
+    def end_profile(self) -> Path:
+        """The file of the profile that was asked for, in Chrome's trace format; the profile ends."""
+        return Path(self._session.end_profiling())
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -67,9 +83,8 @@ class OnnxRuntimeBackend:
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
 
-def _onnx_facts(model: Path, nodes: list[Any]) -> TensorFacts:
-    if len(nodes) != 1:
-        raise BundleError(f"{model} has {len(nodes)} inputs or outputs, accepted is one of each.")
-    node = nodes[0]
-    dtype = {"tensor(float)": "float32"}.get(node.type, node.type.removeprefix("tensor(").removesuffix(")"))
-    return TensorFacts(node.name, dtype, tuple(d if isinstance(d, int) else None for d in node.shape))
+def _facts(node: Any) -> TensorFacts:
+    """``node``: ONNX Runtime's NodeArg."""
+    name = node.type.removeprefix("tensor(").removesuffix(")")
+    dtype = {"float": "float32", "double": "float64"}.get(name, name)
+    return TensorFacts(node.name, dtype, tuple(size if isinstance(size, int) else None for size in node.shape))

@@ -14,7 +14,7 @@ from mvit2.errors import BundleError, ImageError, MissingEngineError
 from mvit2.image.preprocess import to_pixel_values
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.runtime.engines.backend import Backend
-from mvit2.runtime.engines.table import open_model
+from mvit2.runtime.engines.table import open_any
 from mvit2.tasks import Task, require_task
 
 from .outputs import PROBABILITIES, Output, output_of
@@ -100,11 +100,17 @@ def scores_of(
 def open_artifact(bundle: Path, manifest: Manifest, artifact: Artifact, threads: int | None = None) -> Backend:
     """Open one of the bundle's model files. Raises as BundleModel.open, and where the model has another interface."""
     output = output_of(manifest)
-    backend = open_model(verified_artifact(bundle, artifact), threads)
+    backend = open_any(verified_artifact(bundle, artifact), threads)
     height, width = manifest.preprocess.image_size
     shape = (height, width, 3) if manifest.io == "image" else (3, height, width)
     said = ("uint8" if manifest.io == "image" else "float32", shape, output.dtype, output.shape(manifest, artifact))
     found = (backend.input.dtype, backend.input.shape[1:], backend.output.dtype, backend.output.shape[1:])
+    others = [[(facts.dtype, facts.shape) for facts in outputs[1:]] for outputs in (backend.outputs, artifact.outputs)]
+    if len(backend.inputs) != 1 or others[0] != others[1]:
+        raise BundleError(
+            f"{bundle / artifact.file.path} has {len(backend.inputs)} input(s) and {len(backend.outputs)} output(s), "
+            f"the manifest says 1 and {len(artifact.outputs)}, of other types or shapes. Export it again."
+        )
     if found != said:
         raise BundleError(f"{bundle / artifact.file.path} maps {found}, the manifest says {said}. Export it again.")
     return backend

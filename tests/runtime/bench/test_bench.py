@@ -22,7 +22,8 @@ from mvit2.errors import BundleError
 from mvit2.image.preprocess import preprocess
 from mvit2.runtime import open_bundle
 from mvit2.runtime.bench.models import PHOTO, Subject, find_subjects, prepare
-from mvit2.runtime.engines.any_model import open_any, random_inputs
+from mvit2.runtime.engines.random_inputs import random_inputs
+from mvit2.runtime.engines.table import open_any
 from mvit2.runtime.machine import usable_cores
 
 Run = Callable[..., CompletedProcess[str]]
@@ -63,7 +64,7 @@ def test_a_model_is_given_what_it_takes(kind: int, dtype: str, tmp_path: Path) -
     assert [(array.dtype.name, array.shape) for array in inputs] == [(dtype, (1, 64)), ("float32", (3,))]
     assert model.open_inputs == ("a",)
     assert len(np.unique(inputs[0])) > 1  # a model might be fast on zeros
-    for given, returned in zip(inputs, model.run(inputs), strict=True):
+    for given, returned in zip(inputs, model.run_all(inputs), strict=True):
         np.testing.assert_array_equal(given, returned)
 
 
@@ -79,7 +80,7 @@ def test_what_is_timed_is_what_the_bundle_answers(artifact: str, demo_bundle: Pa
     (subject,) = find_subjects([demo_bundle], artifacts=[artifact])
     assert subject.pipeline is not None
     model = open_any(subject.file, 1)
-    answer = subject.pipeline.after(model.run(subject.pipeline.before()))
+    answer = subject.pipeline.after(model.run_all(subject.pipeline.before()))
     assert answer == open_bundle(demo_bundle, artifact, threads=1).predict(PHOTO)
     manifest = read_manifest(demo_bundle)
     np.testing.assert_array_equal(prepare(subject, model)[0][0], preprocess(PHOTO, manifest.preprocess))

@@ -18,8 +18,8 @@ from mvit2.runtime.bench.models import PHOTO, Subject, find_subjects, with_produ
 from mvit2.runtime.bench.profile import OUTSIDE, block_of_node, profile
 from mvit2.runtime.bench.run import bench
 from mvit2.runtime.bench.tflite_blocks import write_segments
-from mvit2.runtime.engines.any_model import open_any
 from mvit2.runtime.engines.litert import open_interpreter
+from mvit2.runtime.engines.table import open_any
 from mvit2.runtime.timing import Bounds
 from mvit2.tflite_file import read_tflite
 
@@ -107,7 +107,7 @@ def test_the_segments_in_a_row_are_the_model(bundle: Path, artifact: str, tmp_pa
             segment.set_tensor(details["index"], tensors[details["name"]])
         segment.invoke()
         tensors |= {d["name"]: segment.get_tensor(d["index"]) for d in segment.get_output_details()}
-    (scores,) = open_any(bundle / artifact, 1).run([pixels])
+    (scores,) = open_any(bundle / artifact, 1).run_all([pixels])
     np.testing.assert_array_equal(tensors["scores"], scores)
 
 
@@ -136,7 +136,7 @@ def test_a_product_is_one(engine: Engine, tmp_path: Path) -> None:
     model = open_any(file, 1)
     x = np.random.default_rng(1).standard_normal(model.inputs[0].shape, np.float32)
     weights = _weights(file, np.float32)
-    (y,) = model.run([x])
+    (y,) = model.run_all([x])
     np.testing.assert_allclose(y, x @ weights, rtol=0, atol=1e-3)
     assert x.shape[0] * weights.size == MACS
 
@@ -148,7 +148,7 @@ def test_an_int8_product_is_one(engine: Engine, dtype: type, zero: int, tmp_path
     assert model.inputs[0].dtype == np.dtype(dtype).name
     x = np.random.default_rng(1).integers(zero - 100, zero + 100, model.inputs[0].shape, dtype)
     weights = _weights(file, np.int8)
-    (y,) = model.run([x])
+    (y,) = model.run_all([x])
     exact = (x.astype(np.int64) - zero) @ weights.astype(np.int64) * 0.0004 / (0.5 if engine == "litert" else 0.02)
     limits = np.iinfo(dtype)
     assert np.abs(y - np.clip(np.rint(exact) + zero, limits.min, limits.max)).max() <= 1

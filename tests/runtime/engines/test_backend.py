@@ -17,7 +17,7 @@ from mvit2.bundle.manifest import TensorFacts
 from mvit2.errors import BundleError, UsageError
 from mvit2.runtime.engines.litert import LiteRTBackend
 from mvit2.runtime.engines.onnx_runtime import OnnxRuntimeBackend
-from mvit2.runtime.engines.table import open_model
+from mvit2.runtime.engines.table import open_any, open_model
 
 Array = np.ndarray[Any, Any]
 FILES = {"model_float32.onnx": OnnxRuntimeBackend, "model_float32.tflite": LiteRTBackend}
@@ -170,10 +170,16 @@ def test_one_input_and_one_output(inputs: list[str], outputs: list[str], tmp_pat
 
     nodes = [onnx.helper.make_node("Sum", inputs, [name]) for name in outputs]
     onnx.save(_model(onnx.helper.make_graph(nodes, "g", values(inputs), values(outputs))), tmp_path / "m.onnx")
+    any_model = open_any(tmp_path / "m.onnx")
+    assert [facts.name for facts in any_model.inputs] == inputs
+    assert [facts.name for facts in any_model.outputs] == outputs
+    sums = any_model.run_all([np.array([2.0**i], np.float32) for i in range(len(inputs))])
+    assert [array.tolist() for array in sums] == [[2.0 ** len(inputs) - 1]] * len(outputs)
     if len(inputs) == len(outputs) == 1:
         assert open_model(tmp_path / "m.onnx").run(np.ones(1, np.float32)) == [1]
     else:
-        assert "has 2 inputs or outputs, accepted is one of each" in _refusal(tmp_path / "m.onnx")
+        counts = f"has {len(inputs)} input(s) and {len(outputs)} output(s), accepted is one of each"
+        assert counts in _refusal(tmp_path / "m.onnx")
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model", "model.ONNX", "model.tflite.zip", ".onnx"])
