@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # A worker a core; a file's tests stay on one worker. tests/support/resources.py: which tests run alone.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 DEMO := build/demo/mobilevitv2-0.5-demo20
 
 .PHONY: demo test test-all lint types peers toolchains clean
