@@ -63,7 +63,6 @@ def _without_greeting() -> Iterator[None]:
     if _greeted:
         yield
         return
-    _greeted = True
     try:
         saved = os.dup(2)
     except OSError:  # a program without stderr, such as one with a window only
@@ -73,6 +72,7 @@ def _without_greeting() -> Iterator[None]:
     os.dup2(hidden, 2)
     try:
         yield
+        _greeted = True  # not after a file that could not be opened: XNNPACK was not reached
     finally:
         os.dup2(saved, 2)
         os.close(saved)

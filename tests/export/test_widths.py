@@ -1,4 +1,4 @@
-"""Every width as ONNX, small: the quick half of what test_pipeline.py says of all formats at the size that is trained."""
+"""Every width as ONNX, small: the quick half of what test_pipeline.py says of all formats at their own size."""
 
 from __future__ import annotations
 

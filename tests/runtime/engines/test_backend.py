@@ -234,5 +234,19 @@ def test_engines_say_nothing(model: Path) -> None:
     assert process.stderr == "heard"
 
 
+def test_engines_say_nothing_after_a_file_that_cannot_be_opened(model: Path, tmp_path: Path) -> None:
+    """Opening that one ends before XNNPACK is reached, and with it the greeting that is hidden once."""
+    (tmp_path / "broken.tflite").write_bytes(b"no model" * 100)
+    before = f"""
+from contextlib import suppress
+from mvit2.errors import BundleError
+from mvit2.runtime.engines.table import open_model
+with suppress(BundleError):
+    open_model(Path({str(tmp_path / "broken.tflite")!r}))
+"""
+    process = _open(model, before, stderr=subprocess.PIPE)
+    assert (process.stdout.strip(), process.stderr) == (FILES[model.name].engine, "")
+
+
 def test_a_program_without_stderr(model: Path) -> None:
     assert _open(model, "import os; os.close(2)").stdout.strip() == FILES[model.name].engine
