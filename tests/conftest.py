@@ -110,9 +110,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    terminalreporter.section("seconds by mark, and of the longest files")
-    for line in config.stash[_COSTS].lines(files=12):
-        terminalreporter.write_line(line)
+    if lines := config.stash[_COSTS].lines(files=12):
+        terminalreporter.section("seconds by mark, and of the longest files")
+        terminalreporter.write("\n".join([*lines, ""]))
 
 
 # ---- the command, and bundles ----
