@@ -294,6 +294,7 @@ class _Build:
             schema_version=SCHEMA_VERSION,
             name=self.card.name,
             task=checkpoint.task.manifest,
+            architecture=checkpoint.architecture.name,
             variant=checkpoint.variant,
             io=request.io,
             weights=self.card.weights,

@@ -17,7 +17,7 @@ from mvit2.image.preprocess_choice import (
     parse_resample,
     parse_resize,
 )
-from mvit2.network.mobilevitv2_config import find_variant
+from mvit2.network.architectures import find_variant
 
 from .option import option, read_fields
 

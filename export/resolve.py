@@ -91,7 +91,7 @@ def bundle_name(request: ExportRequest, checkpoint: Checkpoint) -> str:
     height, width = checkpoint.preprocess.image_size
     size = f"-{height}px" if height == width else f"-{height}x{width}px"
     suffix = checkpoint.task.suffix
-    parts = [f"mobilevitv2-{checkpoint.variant}-{checkpoint.name.removesuffix(suffix)}{suffix}"]
+    parts = [f"{checkpoint.architecture.name}-{checkpoint.variant}-{checkpoint.name.removesuffix(suffix)}{suffix}"]
     parts += [size] if request.image_size not in (None, checkpoint.config.image_size) else []
     parts += ["-mask"] if request.output_kind == "mask" else []
     parts += ["-tensor"] if request.io == "tensor" else []

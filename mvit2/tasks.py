@@ -36,10 +36,9 @@ class Task:
         network: what a checkpoint of it holds, in words.
         labelled: what each of the configuration's labels is a name for; None where there are no classes to label.
         last_layer: the module that gives one score for each label; its first part is the head.
+        blocks: the head's blocks, by their modules.
         metric: by which a labelled set of pictures is judged.
         same: what is counted where two models are compared.
-        published: pattern of the hub ids of Apple's checkpoints, and
-        published_widths: those that there are; the first is the usual one.
         suffix: of a bundle's and a bundled checkpoint's name.
         output_kinds: what its models can be made to put out; the first is the usual one.
         colored: whether a bundle has a color for each class.
@@ -50,10 +49,9 @@ class Task:
     network: str
     labelled: str | None
     last_layer: str
+    blocks: tuple[str, ...]
     metric: str
     same: str
-    published: str
-    published_widths: tuple[str, ...]
     suffix: str
     output_kinds: tuple[OutputKind, ...] = ("scores",)
     colored: bool = False
@@ -62,11 +60,6 @@ class Task:
     def head(self) -> str:
         return self.last_layer.split(".")[0]
 
-    def hub_id(self, variant: str | None = None) -> str | None:
-        """Where a width's weights were published, the usual one's without ``variant``; None: nowhere."""
-        width = variant or self.published_widths[0]
-        return self.published.format(width) if width in self.published_widths else None
-
 
 CLASSIFY = Task(
     name="classify",
@@ -74,10 +67,9 @@ CLASSIFY = Task(
     network="an image classifier",
     labelled="picture",
     last_layer="classifier",
+    blocks=("classifier",),
     metric="top-1",
     same="same top-1",
-    published="apple/mobilevitv2-{}-imagenet1k-256",
-    published_widths=("1.0", "0.5", "0.75", "1.25", "1.5", "1.75", "2.0"),
     suffix="",
 )
 SEGMENT = Task(
@@ -86,10 +78,9 @@ SEGMENT = Task(
     network="a segmentation network",
     labelled="pixel",
     last_layer="segmentation_head.classifier.convolution",
+    blocks=("segmentation_head.aspp", "segmentation_head.classifier"),
     metric="mIoU",
     same="same pixels",
-    published="apple/mobilevitv2-{}-voc-deeplabv3",
-    published_widths=("1.0",),
     suffix="-segment",
     output_kinds=("scores", "mask"),
     colored=True,

@@ -10,6 +10,7 @@ from typing import Any, Final
 from mvit2.bundle.manifest import Artifact, Manifest
 from mvit2.export.report.wording import ERRORS, postprocessing, preprocessing
 from mvit2.export.templating import environment
+from mvit2.network.architectures import network_title
 from mvit2.runtime.web.server import PAGE
 from mvit2.units import human_bytes
 from mvit2.versions import VERSION
@@ -45,6 +46,7 @@ def content(manifest: Manifest, artifacts: Sequence[Artifact], wanted: Sequence[
         "suffixes": sorted({Path(a.file.path).suffix[1:] for a in artifacts}),
         "reasons": {a.file.path: reason(a, manifest, wanted) for a in artifacts},
         "task": app_task(manifest),
+        "network_title": network_title(manifest.architecture, manifest.variant),
         "steps": (*preprocessing(manifest), *postprocessing(manifest)),
         "version": VERSION,
         "versions": VERSIONS,

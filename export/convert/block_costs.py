@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mvit2.network.architectures import without_backbone
 from mvit2.network.blocks import Block, block_of
 from mvit2.network.deeplabv3 import SpatialPyramid
 from mvit2.network.mobilevitv2 import (
@@ -43,7 +44,7 @@ def network_blocks(model: Network, image_size: tuple[int, int]) -> tuple[Block, 
     """The blocks of ``model`` for pictures of (height, width), in the order in which they run."""
     macs: dict[str, int] = defaultdict(int)
     shapes: dict[str, tuple[int, int, int]] = {}
-    modules = {name.removeprefix("mobilevitv2."): module for name, module in model.named_modules()}
+    modules = {without_backbone(name): module for name, module in model.named_modules()}
 
     def ran(name: str, module: nn.Module, _: Any, output: Any) -> None:
         block = block_of(name)

@@ -54,7 +54,7 @@ class PixelContract(nn.Module):
         self, network: Network, spec: PreprocessSpec, answer: Callable[[Tensor], Tensor] = probabilities
     ) -> None:
         super().__init__()
-        stem = network.mobilevitv2.conv_stem.convolution
+        stem = network.backbone.conv_stem.convolution
         if stem.in_channels != 3:
             raise ConversionError(f"pictures have 3 channels, this network takes {stem.in_channels}: use --io tensor.")
         weight = stem.weight.double()

@@ -18,7 +18,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from mvit2.network.deeplabv3 import MobileViTV2Segmenter
+from mvit2.network.deeplabv3 import DeepLabV3
 from mvit2.network.mobilevitv2 import (
     ConvLayer,
     GlobalNorm,
@@ -56,8 +56,8 @@ def export_form(model: Network, *, single_image: bool, image_size: tuple[int, in
         elif isinstance(module, SeparableSelfAttention):
             module.single_image = single_image
             module.add_module("qkv_proj", _Apart(module.qkv_proj))
-    if isinstance(folded, MobileViTV2Segmenter):
-        fold_head(folded.segmentation_head, image_size and folded.config.map_size(image_size))
+        elif isinstance(module, DeepLabV3):
+            fold_head(module, image_size and folded.config.map_size(image_size))
     return folded.eval()
 
 

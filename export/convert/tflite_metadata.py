@@ -69,6 +69,7 @@ class ModelCard:
     display_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     task: Task = CLASSIFY
     output_kind: OutputKind = "scores"
+    title: str = "MobileViTV2"  # of the architecture
 
     def __post_init__(self) -> None:
         for locale, names in self.display_names.items():
@@ -93,7 +94,7 @@ class ModelCard:
         resize = f"{spec.resample} resize, {resize}" if spec.resize_shortest or spec.resize_exact else "no resize"
         return {
             "name": self.name,
-            "description": f"MobileViTV2 {self.variant}: {self.task.manifest.replace('-', ' ')}, "
+            "description": f"{self.title} {self.variant}: {self.task.manifest.replace('-', ' ')}, "
             f"{len(self.labels)} classes. "
             f"Preprocessing: {resize}, centre crop {width}x{height}.",
             "author": f"weights {self.weights.name} ({self.weights.origin}), exported by mvit2 {VERSION}",
@@ -118,7 +119,10 @@ def model_card(name: str, checkpoint: Checkpoint, io: IO, output_kind: OutputKin
     c = checkpoint
     weights = WeightsIdentity(c.name, c.origin, c.layout, c.sha256)
     labels = c.config.labels
-    return ModelCard(name, c.variant, weights, c.preprocess, io, labels, task=c.task, output_kind=output_kind)
+    title = c.architecture.title
+    return ModelCard(
+        name, c.variant, weights, c.preprocess, io, labels, task=c.task, output_kind=output_kind, title=title
+    )
 
 
 def write_with_metadata(model: Any, file: Path, card: ModelCard) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mvit2.bundle.manifest import Engine
 from mvit2.difference import MEASURES
+from mvit2.network.architectures import network_title
 from mvit2.network.blocks import Block
 from mvit2.runtime.tasks.outputs import output_of
 from mvit2.units import human_bytes
@@ -73,6 +74,7 @@ def content(report: Report) -> dict[str, Any]:
         "report": report,
         "manifest": manifest,
         "task": report.task,
+        "network_title": network_title(manifest.architecture, manifest.variant),
         "measures": MEASURES[output_of(manifest).name],
         "highlights": highlights(report),
         "preprocessing": preprocessing(manifest),

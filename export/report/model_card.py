@@ -27,7 +27,7 @@ def model_card(report: Report) -> str:
     jinja = environment(TEMPLATES, FILTERS, autoescape=False)
     jinja.finalize = lambda value: value if isinstance(value, Markup) else _markdown(str(value))
     jinja.filters["yaml"] = lambda value: Markup(_yaml(value))
-    tags = ["mobilevitv2", *dict.fromkeys(a.engine for a in report.manifest.artifacts)]
+    tags = [report.manifest.architecture, *dict.fromkeys(a.engine for a in report.manifest.artifacts)]
     front = {"mark": Markup(_MARK), "tags": tags, "results": _results(report)}
     return jinja.get_template(f"card_{report.task.name}.md.jinja").render(content(report) | front)
 

@@ -182,6 +182,7 @@ class Manifest:
     schema_version: int
     name: str
     task: TaskName
+    architecture: str  # a row of mvit2.network.architectures, of this mvit2 or of another
     variant: str
     io: IO
     weights: WeightsIdentity

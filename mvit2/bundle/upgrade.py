@@ -5,7 +5,8 @@ What a schema changed:
     3: golden vectors of another layout (runtime/verify/golden.py); ``.ort`` files; what accelerators would take of an
        ONNX graph. Later, without a number of its own: ``output_kind`` and ``colors`` of segmentation networks, and a
        Difference that says what its figures measure.
-    4: an artifact has one or more ``outputs``, may be a folder of ``files``, and may be ``unverified``; ``proofs``. The
+    4: an artifact has one or more ``outputs``, may be a folder of ``files``, and may be ``unverified``; ``proofs``;
+       the ``architecture``, which was MobileViTV2. The
        preprocessing has a ``mean`` and ``std``; ``assumptions``, ``reduce_labels``, ``rules``.
 
 A step adds what its schema added, and renames. It takes nothing away, so that what no schema had is refused afterwards
@@ -33,7 +34,7 @@ def _to_3(manifest: Json) -> Json:
 
 
 def _to_4(manifest: Json) -> Json:
-    filled = {"output_kind": "scores", "colors": [], "proofs": [], **manifest}
+    filled = {"architecture": "mobilevitv2", "output_kind": "scores", "colors": [], "proofs": [], **manifest}
     filled = {"assumptions": [], "reduce_labels": False, "rules": {}, **filled}
     if isinstance(filled.get("preprocess"), dict):
         filled["preprocess"] = {"mean": [0.0] * 3, "std": [1.0] * 3, **filled["preprocess"]}

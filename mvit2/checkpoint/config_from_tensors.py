@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mvit2.errors import CheckpointError
+from mvit2.network.architectures import Architecture
 from mvit2.network.mobilevitv2_config import ModelConfig
 from mvit2.tasks import SEGMENT, Task
 
@@ -33,10 +34,13 @@ _RECIPES = {21: _Recipe("PASCAL VOC", 16, (6, 12, 18)), 150: _Recipe("ADE20K", 8
 _SEGMENTATION_SIZE = 512  # of both
 
 
-def bare_config(tensors: dict[str, Tensor], task: Task, name: str, where: str) -> tuple[ModelConfig, tuple[str, ...]]:
+def bare_config(
+    row: Architecture, tensors: dict[str, Tensor], task: Task, name: str, where: str
+) -> tuple[ModelConfig, tuple[str, ...]]:
     """The configuration, and notes on what had to be assumed for it.
 
     Args:
+        row: whose tensors they are.
         tensors: in Hugging Face naming.
         name: of the checkpoint; a resolution in it is believed.
         where: the file, for messages.
@@ -44,14 +48,14 @@ def bare_config(tensors: dict[str, Tensor], task: Task, name: str, where: str) -
     Raises:
         CheckpointError: no head for this task, shapes that are none of it, or a recipe that nobody published.
     """
-    stem, head = tensors["mobilevitv2.conv_stem.convolution.weight"], tensors.get(f"{task.last_layer}.bias")
+    stem, head = tensors[f"{row.name}.conv_stem.convolution.weight"], tensors.get(f"{task.last_layer}.bias")
     if head is None:
         raise CheckpointError(f"{where}: no {task.last_layer} among its tensors, so this is not {task.network}.")
     if stem.ndim != 4 or head.ndim != 1 or not stem.numel() or not head.numel():
         shapes = f"a stem of {tuple(stem.shape)} and a head of {tuple(head.shape)}"
         raise CheckpointError(f"{where}: {shapes} are not those of {task.network}.")
     labels = tuple(f"LABEL_{i}" for i in range(len(head)))
-    config = ModelConfig(width_multiplier=stem.shape[0] / 32, num_channels=stem.shape[1], labels=labels)
+    config = row.config.from_shapes(tuple(stem.shape), labels)
     notes: tuple[str, ...] = ()
     if task is SEGMENT:
         config, notes = _with_head(config, tensors, where)

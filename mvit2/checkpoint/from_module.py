@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from mvit2.errors import CheckpointError
 from mvit2.image.preprocess_choice import NO_CHOICE, PreprocessChoice
 from mvit2.image.preprocess_spec import PreprocessSpec
-from mvit2.network.mobilevitv2_config import ModelConfig, find_variant
+from mvit2.network.architectures import find_variant, read_config, row_of
+from mvit2.network.mobilevitv2_config import ModelConfig
 from mvit2.tasks import find_task, task_of
 
 from .config_from_tensors import bare_config
 from .load import Checkpoint, Opened, Preprocess, assemble, assumed_preprocess, dilated_as, task_found
 from .locate import called
-from .tensor_names import layout_of, to_hf_names, without_auxiliary_head
+from .tensor_names import architecture_of, to_hf_names, without_auxiliary_head
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,7 +52,7 @@ def checkpoint_of(
     Raises:
         UsageError: unknown task or variant.
         CheckpointError: another architecture, a configuration that cannot be honoured, a module that computes
-            something else than MobileViTV2 does with its tensors. As load_checkpoint.
+            something else than {row_of(checkpoint.config).title} does with its tensors. As load_checkpoint.
     """
     where = f"the {type(module).__name__} in memory"
     opened = _opened(module, where, name or _NAME, task)
@@ -64,13 +65,13 @@ def checkpoint_of(
 
 def _opened(module: nn.Module, where: str, name: str, asked: str | None) -> Opened:
     tensors: dict[str, Tensor] = {key: value.detach().cpu() for key, value in module.state_dict().items()}
-    layout = layout_of(tensors, where)
-    tensors, _ = without_auxiliary_head(to_hf_names(tensors, layout))
+    row, layout = architecture_of(tensors, where)
+    tensors, _ = without_auxiliary_head(to_hf_names(tensors, layout, row))
     task = task_found(find_task(asked) if asked is not None else None, task_of(tensors), where)
     config = _config(getattr(module, "config", None), where)
     notes: tuple[str, ...] = ()
     if config is None:
-        config, notes = bare_config(tensors, task, _published_name(module) or name, where)
+        config, notes = bare_config(row, tensors, task, _published_name(module) or name, where)
     return Opened(tensors, layout, task, dilated_as(layout, config), notes, where)
 
 
@@ -79,7 +80,7 @@ def _config(said: Any, where: str) -> ModelConfig | None:
     if isinstance(said, ModelConfig):
         return said
     if hasattr(said, "to_json_string"):
-        return ModelConfig.from_hf(json.loads(said.to_json_string()), f"the configuration of {where}")
+        return read_config(json.loads(said.to_json_string()), f"the configuration of {where}")
     return None
 
 
@@ -113,6 +114,6 @@ def _compare(module: nn.Module, checkpoint: Checkpoint, where: str) -> None:
     spread = float(ours.max() - ours.min())
     if theirs.shape != ours.shape or not float((theirs - ours).abs().max()) <= _TOLERANCE * max(spread, 1e-6):
         raise CheckpointError(
-            f"{where} computes something else than MobileViTV2 does with its tensors; a changed forward or output "
-            "stride cannot be exported."
+            f"{where} computes something else than {row_of(checkpoint.config).title} does with its tensors; a changed "
+            "forward or output stride cannot be exported."
         )

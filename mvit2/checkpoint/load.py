@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING, Any
 from mvit2.errors import CheckpointError
 from mvit2.image.preprocess_choice import NO_CHOICE, PreprocessChoice
 from mvit2.image.preprocess_spec import Layout, PreprocessSpec
-from mvit2.network.architectures import MOBILEVITV2
-from mvit2.network.mobilevitv2_config import ModelConfig, find_variant
+from mvit2.network.architectures import (
+    DEFAULT_VARIANT,
+    Architecture,
+    family_of,
+    find_variant,
+    hub_id,
+    read_config,
+    row_of,
+)
+from mvit2.network.mobilevitv2_config import ModelConfig
 from mvit2.tasks import CLASSIFY, SEGMENT, Task, find_task, task_of
 
 from .config_from_tensors import bare_config
 from .locate import Source, locate
-from .tensor_names import layout_of, to_hf_names, without_auxiliary_head
+from .tensor_names import architecture_of, to_hf_names, without_auxiliary_head
 from .timm_config import TimmConfig, is_timm, read_timm
 
 if TYPE_CHECKING:
@@ -63,6 +71,10 @@ class Checkpoint:
     def config(self) -> ModelConfig:
         return self.model.config
 
+    @property
+    def architecture(self) -> Architecture:
+        return row_of(self.config)
+
 
 def load_checkpoint(
     weights: str = "auto",
@@ -91,7 +103,7 @@ def load_checkpoint(
     asked = find_task(task) if task is not None else None
     source = locate(weights, variant, asked or CLASSIFY)
     if source.weights is None:
-        return _untrained(source, variant or "1.0", asked or CLASSIFY, labels, choice)
+        return _untrained(source, variant or DEFAULT_VARIANT, asked or CLASSIFY, labels, choice)
     opened = _open(source, asked, weights_key)
     return assemble(opened, source, variant, labels, _preprocess(source, opened, choice))
 
@@ -136,15 +148,17 @@ def assemble(
     from .tensors import fingerprint, load_weights
 
     where = opened.where
-    found = _width_name(opened.config.width_multiplier)
+    found, row = opened.config.variant_name, row_of(opened.config)
     if variant is not None and variant != found:
-        raise CheckpointError(f"{where} holds width {found}, --variant says {variant}: correct it or leave it out.")
+        raise CheckpointError(
+            f"{where} holds {row.variant_noun} {found}, --variant says {variant}: correct it or leave it out."
+        )
     _refuse_other_labels(opened)
     config = _relabelled(opened.config, labels)
     notes = (*([source.warning] if source.warning else []), *opened.notes, *preprocess.assumptions)
     if config.labels[0] == "LABEL_0":
         notes += (f"{where} does not name its classes: they are called LABEL_0 ... unless --labels FILE is given.",)
-    model = MOBILEVITV2.build(opened.task, config).eval()
+    model = row.build(opened.task, config).eval()
     load_weights(model, opened.tensors, where)
     return Checkpoint(
         model,
@@ -169,11 +183,11 @@ def _open(source: Source, asked: Task | None, weights_key: str | None) -> Opened
     config, timm, notes = _described(source)  # before its tensors: "this is a resnet" says more than "no such stem"
     tensors, chosen = read_weights(source.weights, weights_key)
     notes += chosen
-    layout = layout_of(tensors, where)
-    tensors, dropped = without_auxiliary_head(to_hf_names(tensors, layout))
+    row, layout = architecture_of(tensors, where)
+    tensors, dropped = without_auxiliary_head(to_hf_names(tensors, layout, row))
     task = task_found(asked, task_of(tensors), where)
     if config is None:
-        config, more = bare_config(tensors, task, source.name, where)
+        config, more = bare_config(row, tensors, task, source.name, where)
         notes += more
     if timm is not None:
         config = replace(config, image_size=timm.preprocess.image_size, labels=timm.labels or config.labels)
@@ -193,7 +207,7 @@ def task_found(asked: Task | None, found: Task | None, where: str) -> Task:
     if asked and found and asked is not found:
         raise CheckpointError(
             f"{where} holds {found.network} ({found.head}.*), not {asked.network}: give --task {found.name}, or for "
-            f"--task {asked.name} other weights, such as {asked.hub_id()}."
+            f"--task {asked.name} other weights, such as {hub_id(asked)}."
         )
     return found or asked or CLASSIFY
 
@@ -220,19 +234,16 @@ def _untrained(source: Source, variant: str, task: Task, labels: Path | None, ch
 
     from .tensors import fingerprint
 
-    config = ModelConfig(width_multiplier=float(variant))
+    row = family_of(variant)
+    config = row.configure(find_variant(variant))
     if task is SEGMENT:
         config = replace(config, image_size=(512, 512), output_stride=16, labels=config.labels[:21])  # as PASCAL VOC's
-    model = MOBILEVITV2.build(task, _relabelled(config, labels))
+    model = row.build(task, _relabelled(config, labels))
     initialise(model, _UNTRAINED_SEED)
     preprocess = choice.on(PreprocessSpec.default(config.image_size, "huggingface"))
     sha256 = fingerprint(model.state_dict())
     notes = ("these weights were never trained: good for measuring latency, the scores mean nothing.",)
     return Checkpoint(model.eval(), preprocess, variant, source.name, source.origin, "huggingface", sha256, notes, task)
-
-
-def _width_name(width: float) -> str:
-    return f"{width:.1f}" if round(width, 1) == width else f"{width:g}"
 
 
 def _described(source: Source) -> tuple[ModelConfig | None, TimmConfig | None, tuple[str, ...]]:
@@ -242,8 +253,8 @@ def _described(source: Source) -> tuple[ModelConfig | None, TimmConfig | None, t
     content = _read_json(source.config)
     if is_timm(content):
         return None, read_timm(content, str(source.config)), ()
-    unread = ModelConfig.unread_fields(content)
-    config = ModelConfig.from_hf(content, str(source.config))
+    config = read_config(content, str(source.config))
+    unread = config.unread_fields(content)
     if not unread:
         return config, None, ()
     names = ", ".join(unread[:3]) + (", ..." if len(unread) > 3 else "")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mvit2.errors import CheckpointError, UsageError, did_you_mean
-from mvit2.network.mobilevitv2_config import VARIANTS, find_variant
+from mvit2.network.architectures import ARCHITECTURES, DEFAULT_VARIANT, find_variant, hub_id, list_variants
 from mvit2.tasks import CLASSIFY, Task
 
 from .hub import Unreachable, fetcher
@@ -20,7 +20,6 @@ from .shards import INDEX, shards_of
 __all__ = ["KEYWORDS", "Source", "bundled_variants", "called", "locate"]
 
 KEYWORDS = ("auto", "demo", "untrained")
-_DEFAULT = "1.0"
 _BUNDLED = Path(__file__).parents[1] / "checkpoints"
 _CONFIG = "config.json"
 _PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")  # transformers reads either
@@ -44,7 +43,7 @@ class Source:
 
 def bundled_variants(task: Task = CLASSIFY) -> list[str]:
     """The widths for which a trained checkpoint of the task comes with this package."""
-    return [name for name in VARIANTS if (_home(name, task) / _WEIGHTS[0]).is_file()]
+    return [one.name for one in list_variants() if (_home(one.name, task) / _WEIGHTS[0]).is_file()]
 
 
 def locate(weights: str, variant: str | None = None, task: Task = CLASSIFY) -> Source:
@@ -70,7 +69,7 @@ def locate(weights: str, variant: str | None = None, task: Task = CLASSIFY) -> S
     near = did_you_mean(weights, KEYWORDS)
     raise UsageError(
         f"--weights {weights!r} is no file, no folder and no hub id (owner/name).{near} "
-        f"Accepted: {', '.join(KEYWORDS)}, a hub id such as {task.hub_id()}, a file, a folder."
+        f"Accepted: {', '.join(KEYWORDS)}, a hub id such as {hub_id(task)}, a file, a folder."
     )
 
 
@@ -91,7 +90,7 @@ def _home(variant: str, task: Task) -> Path:
 def _usual(task: Task) -> str:
     """The width that is taken of what comes along where nobody asks for one."""
     held = bundled_variants(task)
-    return _DEFAULT if _DEFAULT in held else held[-1]
+    return DEFAULT_VARIANT if DEFAULT_VARIANT in held else held[-1]
 
 
 def _bundled(variant: str, task: Task) -> Source:
@@ -118,16 +117,16 @@ def _choices(task: Task) -> str:
 
 
 def _auto(variant: str | None, task: Task) -> Source:
-    name = find_variant(variant or _DEFAULT).name
-    hub_id = task.hub_id(name)
+    name = find_variant(variant or DEFAULT_VARIANT).name
+    published = hub_id(task, name)
     try:
-        if hub_id is not None:
-            return _hub(hub_id)
+        if published is not None:
+            return _hub(published)
         problem = f"no weights for variant {name} of {task.network} were published"
-        insist, retry = f"published is {task.hub_id()}.", ""
+        insist, retry = f"published is {hub_id(task)}.", ""
     except Unreachable as reason:
-        problem = f"{hub_id} is not in the local cache and the hub cannot be reached ({reason})"
-        insist, retry = f"to insist on that one, give --weights {hub_id}.", ", or retry with network access"
+        problem = f"{published} is not in the local cache and the hub cannot be reached ({reason})"
+        insist, retry = f"to insist on that one, give --weights {published}.", ", or retry with network access"
     if variant is not None and name not in bundled_variants(task):
         raise CheckpointError(
             f"{problem}, and no checkpoint for variant {name} comes with mvit2. Choose {_choices(task)}{retry}."
@@ -178,7 +177,8 @@ def _preprocessor(folder: Path) -> Path | None:
 
 def _own_name(name: str) -> str:
     """``mobilevitv2-1.0-imagenet1k-256`` -> ``imagenet1k-256``, in characters that are safe in a folder's name."""
-    name = re.sub(r"^mobilevit_?v2[-_]?(\d\.\d+|\d{3})?[-_.]?", "", name, flags=re.IGNORECASE)
+    known = "|".join(row.file_name for row in ARCHITECTURES.values())
+    name = re.sub(rf"^({known})", "", name, flags=re.IGNORECASE)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "custom"
 
 
@@ -197,13 +197,13 @@ def _explicit_hub(weights: str) -> Source:
         ) from None
 
 
-def _hub(hub_id: str) -> Source:
+def _hub(given: str) -> Source:
     """Files of a hub repository, all of one commit; raises Unreachable, UsageError or CheckpointError."""
-    repo, _, revision = hub_id.partition("@")
+    repo, _, revision = given.partition("@")
     fetch = fetcher(repo, revision or "main", probe=_CONFIG)
     config = fetch(_CONFIG, revision or "main")
     if config is None:
-        raise CheckpointError(f"{hub_id}: the repository has no {_CONFIG}, so it is not in Hugging Face layout.")
+        raise CheckpointError(f"{given}: the repository has no {_CONFIG}, so it is not in Hugging Face layout.")
     commit = config.parent.name
     preprocessor = next((found for file in _PREPROCESSORS if (found := fetch(file, commit))), None)
     weights = next((found for file in (*_WEIGHTS, *_INDEXES) if (found := fetch(file, commit))), None)
@@ -213,6 +213,6 @@ def _hub(hub_id: str) -> Source:
                 raise CheckpointError(f"{hub_id}: its {weights.name} lists {shard}, which is not there.")
     if weights is None:
         raise CheckpointError(
-            f"{hub_id}: the repository has neither {' nor '.join(_WEIGHTS)}; fetch its weights and name the FILE."
+            f"{given}: the repository has neither {' nor '.join(_WEIGHTS)}; fetch its weights and name the FILE."
         )
     return Source(_own_name(repo.split("/")[1]), f"{repo}@{commit}", weights, config, preprocessor)

@@ -1,112 +1,81 @@
 """Tensors of a checkpoint known by their names, and brought to those of mvit2.network (no torch here).
 
-Three layouts are known, each a table of renamings: Hugging Face (ours), timm, and Apple's ml-cvnets.
+Three layouts are known, each a table of renamings in an architecture's row: Hugging Face (ours), timm, and Apple's
+ml-cvnets.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mvit2.errors import CheckpointError
 from mvit2.image.preprocess_spec import Layout
+from mvit2.network.architectures import ARCHITECTURES, MOBILEVITV2, Architecture, Naming
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["layout_of", "prefix_of", "to_hf_names", "without_auxiliary_head"]
-
-# A layout is recognised by its stem and renamed by regular expressions, applied in order, each at most once a name.
-_STEM: Mapping[str, Layout] = {
-    "mobilevitv2.conv_stem.convolution.weight": "huggingface",
-    "stem.conv.weight": "timm",
-    "conv_1.block.conv.weight": "cvnets",
-    "encoder.conv_1.block.conv.weight": "cvnets",  # of a segmentation network
-}
-_LAYER = "mobilevitv2.encoder.layer."
+__all__ = ["architecture_of", "layout_of", "prefix_of", "to_hf_names", "without_auxiliary_head"]
 
 
-_TIMM: tuple[tuple[str, str], ...] = (
-    (r"^stem\.", "mobilevitv2.conv_stem."),
-    (r"^head\.fc\.", "classifier."),
-    (r"^stages\.([01])\.(\d+)\.", _LAYER + r"\1.layer.\2."),
-    (r"^stages\.([234])\.0\.", _LAYER + r"\1.downsampling_layer."),
-    (r"^stages\.([234])\.1\.", _LAYER + r"\1."),
-    (r"\.conv1_1x1\.", ".expand_1x1."),
-    (r"\.conv2_kxk\.", ".conv_3x3."),
-    (r"\.conv3_1x1\.", ".reduce_1x1."),
-    (r"\.transformer\.(\d+)\.", r".transformer.layer.\1."),
-    (r"\.norm1\.", ".layernorm_before."),
-    (r"\.norm2\.", ".layernorm_after."),
-    (r"\.attn\.(qkv_proj|out_proj)\.", r".attention.\1.convolution."),
-    (r"\.mlp\.fc([12])\.", r".ffn.conv\1.convolution."),
-    (r"(layer\.[234])\.norm\.", r"\1.layernorm."),
-    (r"\.conv_1x1\.", ".conv_1x1.convolution."),
-    (r"\.conv_proj\.", ".conv_projection."),
-    (r"\.conv\.", ".convolution."),
-    (r"\.bn\.", ".normalization."),
-)
-_CVNETS: tuple[tuple[str, str], ...] = (
-    (r"^encoder\.", ""),
-    (r"^seg_head\.", "segmentation_head."),
-    (r"\.aspp_layer\.", "."),
-    (r"\.aspp_pool\.", "."),
-    (r"^conv_1\.", "mobilevitv2.conv_stem."),
-    (r"^classifier\.1\.", "classifier."),
-    (r"^layer_1\.", _LAYER + "0.layer."),
-    (r"^layer_2\.", _LAYER + "1.layer."),
-    (r"^layer_3\.", _LAYER + "2."),
-    (r"^layer_4\.", _LAYER + "3."),
-    (r"^layer_5\.", _LAYER + "4."),
-    (r"(layer\.[234])\.0\.", r"\1.downsampling_layer."),
-    (r"(layer\.[234])\.1\.", r"\1."),
-    (r"\.block\.exp_1x1\.", ".expand_1x1."),
-    (r"\.block\.conv_3x3\.", ".conv_3x3."),
-    (r"\.block\.red_1x1\.", ".reduce_1x1."),
-    (r"\.local_rep\.0\.", ".conv_kxk."),
-    (r"\.local_rep\.1\.", ".conv_1x1."),
-    (r"\.global_rep\.(\d+)\.(weight|bias)$", r".layernorm.\2"),
-    (r"\.global_rep\.(\d+)\.", r".transformer.layer.\1."),
-    (r"\.pre_norm_attn\.0\.", ".layernorm_before."),
-    (r"\.pre_norm_attn\.1\.", ".attention."),
-    (r"\.pre_norm_ffn\.0\.", ".layernorm_after."),
-    (r"\.pre_norm_ffn\.1\.", ".ffn.conv1."),
-    (r"\.pre_norm_ffn\.3\.", ".ffn.conv2."),
-    (r"\.conv_proj\.", ".conv_projection."),
-    (r"\.block\.", "."),
-    (r"\.conv\.", ".convolution."),
-    (r"\.norm\.", ".normalization."),
-)
-
-_RENAMINGS: Mapping[Layout, tuple[tuple[str, str], ...]] = {"huggingface": (), "timm": _TIMM, "cvnets": _CVNETS}
-
-
-def layout_of(tensors: Mapping[str, Tensor], source: str) -> Layout:
-    """Whose names these are; CheckpointError when nobody's."""
-    for stem, layout in _STEM.items():
-        if stem in tensors:
-            return layout
+def architecture_of(tensors: Mapping[str, Tensor], source: str) -> tuple[Architecture, Layout]:
+    """Which network these are the tensors of, and whose names they have; CheckpointError when nobody's."""
+    known = [(row, layout, naming) for row in ARCHITECTURES.values() for layout, naming in row.namings.items()]
+    fitting = [one for one in known if _fits(one[2], tensors)]
+    if fitting:
+        row, layout, _ = max(
+            fitting, key=lambda one: len(one[2].mark)
+        )  # of two that share a stem, the one that is marked
+        return row, layout
+    stems = ", ".join(dict.fromkeys(stem for _, _, naming in known for stem in naming.stems))
+    titles = " or ".join(row.title for row in ARCHITECTURES.values())
     raise CheckpointError(
-        f"{source}: not a MobileViTV2 classifier or segmenter: none of the stems {', '.join(_STEM)} among its "
+        f"{source}: not a {titles} classifier or segmenter: none of the stems {stems} among its "
         f"{len(tensors)} tensors, the first of which is {next(iter(tensors), 'none')!r}."
     )
 
 
+def _fits(naming: Naming, tensors: Mapping[str, Tensor]) -> bool:
+    stem = any(stem in tensors for stem in naming.stems)
+    return stem and (not naming.mark or any(re.search(naming.mark, name) for name in tensors))
+
+
+def layout_of(tensors: Mapping[str, Tensor], source: str) -> Layout:
+    """Whose names these are; CheckpointError when nobody's."""
+    return architecture_of(tensors, source)[1]
+
+
 def prefix_of(name: str) -> str | None:
     """What stands in front of a stem's name ("module.", "" for nothing); None: ``name`` is no stem's."""
-    ends = [stem for stem in _STEM if name == stem or name.endswith(f".{stem}")]
+    stems = (stem for row in ARCHITECTURES.values() for naming in row.namings.values() for stem in naming.stems)
+    ends = [stem for stem in stems if name == stem or name.endswith(f".{stem}")]
     return name.removesuffix(max(ends, key=len)) if ends else None
 
 
-def to_hf_names(tensors: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """The same tensors under the names of mvit2.network.mobilevitv2 (those of Hugging Face)."""
+def to_hf_names(
+    tensors: Mapping[str, Tensor], layout: Layout, architecture: Architecture = MOBILEVITV2
+) -> dict[str, Tensor]:
+    """The same tensors under the names of mvit2.network (those of Hugging Face), joint ones apart."""
+    naming = architecture.namings[layout]
     renamed = {}
     for name, tensor in tensors.items():
-        for pattern, replacement in _RENAMINGS[layout]:
-            name = re.sub(pattern, replacement, name, count=1)
-        renamed[name] = tensor
+        for part, values in _apart(naming, name, tensor):
+            for pattern, replacement in naming.renamings:
+                part = re.sub(pattern, replacement, part, count=1)
+            renamed[part] = values
     return renamed
+
+
+def _apart(naming: Naming, name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """A tensor whose rows belong to several layers of ours, as one for each."""
+    for pattern, parts in naming.splits:
+        if re.search(pattern, name):
+            rows = tensor.chunk(len(parts))
+            yield from ((re.sub(pattern, part, name, count=1), some) for part, some in zip(parts, rows, strict=True))
+            return
+    yield name, tensor
 
 
 def without_auxiliary_head(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:

@@ -1,23 +1,94 @@
 """Which families of networks there are: a row for each, with its configuration and how its networks are built.
 
-No torch here until a network is built.
+Everything that is said of a family and needs no torch is here. What does need it goes by the types of a network's
+modules: export/convert/fold.py, export/convert/block_costs.py, quantize/learn/simulate.py.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+from mvit2.errors import CheckpointError, UsageError, did_you_mean
+from mvit2.image.preprocess_spec import Layout
 from mvit2.tasks import CLASSIFY, SEGMENT, Task
 
 from .mobilevitv2_config import VARIANTS, ModelConfig, Variant
+from .mobilevitv2_names import CVNETS, TIMM
 
 if TYPE_CHECKING:
     from .mobilevitv2 import Network
 
-__all__ = ["ARCHITECTURES", "MOBILEVITV2", "Architecture", "list_variants"]
+__all__ = [
+    "ARCHITECTURES",
+    "DEFAULT_VARIANT",
+    "MOBILEVITV2",
+    "Architecture",
+    "ChainRules",
+    "Naming",
+    "Published",
+    "family_of",
+    "find_variant",
+    "hub_id",
+    "list_variants",
+    "network_title",
+    "read_config",
+    "row_of",
+    "without_backbone",
+]
+
+DEFAULT_VARIANT: Final = "1.0"  # where nobody asks for one
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How a layout names the tensors.
+
+    Attributes:
+        stems: one of these tensors is in every checkpoint of it.
+        renamings: to Hugging Face's names: pattern, replacement; applied in order, each at most once a name.
+        mark: a pattern that some tensor's name matches, where another architecture has the same stems.
+        splits: pattern -> what stands in its place in the names of the parts, into which the rows are cut evenly.
+    """
+
+    stems: tuple[str, ...]
+    renamings: tuple[tuple[str, str], ...] = ()
+    mark: str = ""
+    splits: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights on the hub: ``pattern`` of their ids, and the variants that there are of them; the first is the usual."""
+
+    pattern: str
+    variants: tuple[str, ...]
+
+    def hub_id(self, variant: str) -> str | None:
+        """None where that one was not published."""
+        return self.pattern.format(variant) if variant in self.variants else None
+
+
+@dataclass(frozen=True)
+class ChainRules:
+    """Which layers read what is computed in float, so that int8 has to be made of it first (quantize/learn).
+
+    Attributes:
+        after_float: last parts of layers' names.
+        inside: a part of the names of layers that stand between float operations, all but
+        chained: those of them that read the layer before.
+        joined: of a segmentation head, the layers that read one map and whose outputs become one.
+        joint: the last part of the name of the layer that makes this map.
+    """
+
+    after_float: tuple[str, ...]
+    inside: str
+    chained: tuple[str, ...]
+    joined: str
+    joint: str
 
 
 @dataclass(frozen=True)
@@ -25,22 +96,46 @@ class Architecture:
     """One row of ``ARCHITECTURES``.
 
     Attributes:
-        name: as Hugging Face's config.json says it in ``model_type``.
-        title: as people write it.
+        name: as Hugging Face's config.json says it in ``model_type``; also the backbone's attribute in a network, so
+            the prefix of its tensors, and how bundles' names begin.
+        title: as people write it; ``variant_noun`` is what its variants are called: "MobileViTV2 of width 1.0".
         config: what a config.json is read into.
-        variants: those that were published, by name.
+        variants: those that were published, by name; ``aliases`` are other spellings of these.
+        configure: a variant -> the configuration of its 1000-class network.
         builders: task's name -> the network for a configuration, its weights not yet set. Imports torch.
+        published: task's name -> its weights on the hub.
+        namings: whose names the tensors of checkpoints may have.
+        file_name: pattern of what a file's or folder's name says of the variant, before what it says of the weights.
+        blocks: pattern of the backbone's blocks, by their modules.
+        chains: for quantize/learn.
     """
 
     name: str
     title: str
+    variant_noun: str
     config: type[ModelConfig]
     variants: Mapping[str, Variant]
+    configure: Callable[[Variant], ModelConfig]
     builders: Mapping[str, Callable[[ModelConfig], Network]]
+    published: Mapping[str, Published]
+    namings: Mapping[Layout, Naming]
+    file_name: str
+    blocks: str
+    chains: ChainRules
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def build(self, task: Task, config: ModelConfig) -> Network:
         """The network of ``config`` with the head of ``task``; its weights are not yet set."""
         return self.builders[task.name](config)
+
+    def find(self, name: str) -> Variant | None:
+        """The variant of that name, in any case, or of that number: "1" and "1.00" are "1.0"."""
+        spelled = name.strip().lower()
+        found = self.variants.get(self.aliases.get(spelled, spelled))
+        number = _number(name)
+        if found is None and number is not None:
+            found = next((row for row in self.variants.values() if _number(row.name) == number), None)
+        return found
 
 
 def _classifier(config: ModelConfig) -> Network:
@@ -58,9 +153,36 @@ def _segmenter(config: ModelConfig) -> Network:
 MOBILEVITV2 = Architecture(
     name="mobilevitv2",
     title="MobileViTV2",
+    variant_noun="width",
     config=ModelConfig,
     variants=VARIANTS,
+    configure=lambda variant: ModelConfig(width_multiplier=variant.width_multiplier),
     builders=MappingProxyType({CLASSIFY.name: _classifier, SEGMENT.name: _segmenter}),
+    published=MappingProxyType(
+        {
+            CLASSIFY.name: Published(
+                "apple/mobilevitv2-{}-imagenet1k-256", ("1.0", *(v for v in VARIANTS if v != "1.0"))
+            ),
+            SEGMENT.name: Published("apple/mobilevitv2-{}-voc-deeplabv3", ("1.0",)),
+        }
+    ),
+    namings=MappingProxyType(
+        {
+            "huggingface": Naming(("mobilevitv2.conv_stem.convolution.weight",)),
+            "timm": Naming(("stem.conv.weight",), TIMM),
+            "cvnets": Naming(("conv_1.block.conv.weight", "encoder.conv_1.block.conv.weight"), CVNETS),
+        }
+    ),
+    file_name=r"mobilevit_?v2[-_]?(\d\.\d+|\d{3})?[-_.]?",
+    blocks=r"conv_stem|encoder\.layer\.\d+\."
+    r"((transformer\.)?layer\.\d+|downsampling_layer|conv_kxk|conv_1x1|layernorm|conv_projection)",
+    chains=ChainRules(
+        after_float=("conv_projection", "classifier", "pooled", "context"),
+        inside=".transformer.",
+        chained=("conv2",),
+        joined="segmentation_head.aspp.convs.",
+        joint="conv_projection",
+    ),
 )
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({row.name: row for row in (MOBILEVITV2,)})
 
@@ -68,3 +190,66 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({row.name: row for 
 def list_variants() -> tuple[Variant, ...]:
     """The published networks, smallest first within a family: name, parameters, multiply-accumulates, top-1."""
     return tuple(variant for row in ARCHITECTURES.values() for variant in row.variants.values())
+
+
+def find_variant(name: str) -> Variant:
+    """The variant called ``name``; "1", "1.0" and "1.00" are the same. Raises UsageError, naming near misses."""
+    found = next((variant for row in ARCHITECTURES.values() if (variant := row.find(name)) is not None), None)
+    if found is not None:
+        return found
+    known = [variant.name for variant in list_variants()]
+    number, numbers = _number(name), [n for n in known if _number(n) is not None]
+    if number is None:
+        raise UsageError(f"unknown variant {name!r}; choose one of {', '.join(known)}.{did_you_mean(name, known)}")
+    below = [n for n in numbers if float(n) < number]
+    above = [n for n in numbers if float(n) > number]
+    near = " or ".join(below[-1:] + above[:1])
+    hint = f": did you mean {near}? Choose" if near else "; choose"  # nothing is near to "nan"
+    raise UsageError(f"unknown variant {name!r}{hint} one of {', '.join(known)}.")
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def family_of(variant: str) -> Architecture:
+    """The architecture that has a variant of this name. Raises UsageError."""
+    found = find_variant(variant)
+    return next(row for row in ARCHITECTURES.values() if found in row.variants.values())
+
+
+def row_of(config: ModelConfig) -> Architecture:
+    """The architecture that a configuration is of."""
+    return ARCHITECTURES[config.architecture]
+
+
+def read_config(content: Mapping[str, Any], source: str) -> ModelConfig:
+    """A config.json, by its ``model_type``. Raises CheckpointError: another network, or as the row's ``from_hf``."""
+    kind = content.get("model_type")
+    row = ARCHITECTURES.get(kind) if isinstance(kind, str) else None
+    if row is None:
+        hint = " MobileViT (version 1) is another network." if kind == "mobilevit" else ""
+        accepted = " or ".join(map(repr, ARCHITECTURES))
+        raise CheckpointError(f"{source}: model_type is {kind!r}, expected {accepted}.{hint}")
+    return row.config.from_hf(content, source)
+
+
+def hub_id(task: Task, variant: str = DEFAULT_VARIANT) -> str | None:
+    """Where the weights of a variant with the head of a task were published; None: nowhere."""
+    published = family_of(variant).published.get(task.name)
+    return published.hub_id(find_variant(variant).name) if published else None
+
+
+def network_title(architecture: str, variant: str) -> str:
+    """Such as "MobileViTV2 of width 1.0"; of an architecture that is not known here, its names as they are."""
+    row = ARCHITECTURES.get(architecture)
+    return f"{row.title} of {row.variant_noun} {variant}" if row else f"{architecture} {variant}"
+
+
+def without_backbone(module: str) -> str:
+    """The name of a module of a network as it is inside of the backbone; others stay as they are."""
+    backbones = "|".join(re.escape(name) for name in ARCHITECTURES)
+    return re.sub(rf"^({backbones})\.", "", module)

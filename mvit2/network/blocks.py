@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 
 from mvit2.errors import BundleError
+from mvit2.tasks import TASKS
+
+from .architectures import ARCHITECTURES, without_backbone
 
 __all__ = ["Block", "block_of"]
 
-_PARTS = r"(transformer\.)?layer\.\d+|downsampling_layer|conv_kxk|conv_1x1|layernorm|conv_projection"
 _MOST = 10**15  # far above any network, and exact as a float
-_HEADS = r"classifier|segmentation_head\.(aspp|classifier)"
-_OURS = re.compile(rf"(conv_stem|{_HEADS}|encoder\.layer\.\d+\.({_PARTS}))(?![^.])")
 
 
 @dataclass(frozen=True)
@@ -51,5 +51,7 @@ def block_of(module: str) -> str | None:
     >>> block_of("encoder.layer.4.conv_kxk")
     'encoder.layer.4.conv_kxk'
     """
-    found = _OURS.match(module.removeprefix("mobilevitv2."))
+    heads = [re.escape(block) for task in TASKS.values() for block in task.blocks]
+    ours = "|".join([*(row.blocks for row in ARCHITECTURES.values()), *heads])
+    found = re.match(rf"({ours})(?![^.])", without_backbone(module))
     return found.group() if found else None

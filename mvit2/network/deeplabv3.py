@@ -77,7 +77,7 @@ class MobileViTV2Segmenter(Network):
     def forward(self, pixel_values: Tensor) -> Tensor:
         height, width = pixel_values.shape[2:]
         self.config.map_size((int(height), int(width)))
-        scores = self.segmentation_head(self.mobilevitv2(pixel_values).last_hidden_state)
+        scores = self.segmentation_head(self.backbone(pixel_values).last_hidden_state)
         return scores.permute(0, 3, 1, 2)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -280,7 +280,12 @@ class Network(nn.Module):
     """A backbone and the head of a task (mvit2.tasks): float32 (B, num_channels, H, W) -> logits."""
 
     config: ModelConfig
-    mobilevitv2: MobileViTV2
+
+    @property
+    def backbone(self) -> MobileViTV2:
+        """Its attribute has the architecture's name, as in the published checkpoints."""
+        backbone: MobileViTV2 = getattr(self, self.config.architecture)
+        return backbone
 
 
 class MobileViTV2Classifier(Network):

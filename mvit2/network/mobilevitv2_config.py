@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 from mvit2.errors import CheckpointError, UsageError, did_you_mean
 
-__all__ = ["ACTIVATION_NAMES", "DILATION_RULES", "VARIANTS", "ModelConfig", "Variant", "find_variant", "make_divisible"]
+__all__ = ["ACTIVATION_NAMES", "DILATION_RULES", "VARIANTS", "ModelConfig", "Variant", "make_divisible"]
 
 
 @dataclass(frozen=True)
@@ -41,22 +41,6 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
         )
     }
 )
-
-
-def find_variant(name: str) -> Variant:
-    """The variant called ``name``; "1", "1.0" and "1.00" are the same. Raises UsageError, naming near misses."""
-    try:
-        width = float(name)
-    except ValueError:
-        raise UsageError(f"unknown variant {name!r}; choose one of {', '.join(VARIANTS)}.") from None
-    for variant in VARIANTS.values():
-        if variant.width_multiplier == width:
-            return variant
-    below = [v.name for v in VARIANTS.values() if v.width_multiplier < width]
-    above = [v.name for v in VARIANTS.values() if v.width_multiplier > width]
-    near = " or ".join(below[-1:] + above[:1])
-    hint = f": did you mean {near}? Choose" if near else "; choose"  # nothing is near to "nan"
-    raise UsageError(f"unknown variant {name!r}{hint} one of {', '.join(VARIANTS)}.")
 
 
 def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -> int:
@@ -141,6 +125,8 @@ class ModelConfig:
         CheckpointError: a value that no MobileViTV2 network can have.
     """
 
+    architecture: ClassVar[str] = "mobilevitv2"  # of the table of architectures
+
     num_channels: int = 3
     image_size: tuple[int, int] = (256, 256)  # height, width
     patch_size: int = 2
@@ -181,6 +167,17 @@ class ModelConfig:
     @property
     def num_labels(self) -> int:
         return len(self.labels)
+
+    @property
+    def variant_name(self) -> str:
+        """As the published variants are called, which it may or may not be one of."""
+        width = self.width_multiplier
+        return f"{width:.1f}" if round(width, 1) == width else f"{width:g}"
+
+    @classmethod
+    def from_shapes(cls, stem: tuple[int, ...], labels: tuple[str, ...]) -> ModelConfig:
+        """What the shape of the stem's weights, (out, in, height, width), tells. Raises CheckpointError."""
+        return cls(width_multiplier=stem[0] / 32, num_channels=stem[1], labels=labels)
 
     @property
     def stem_channels(self) -> int:

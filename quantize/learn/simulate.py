@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mvit2.image.preprocess import to_pixel_values
 from mvit2.image.preprocess_spec import PreprocessSpec
+from mvit2.network.architectures import ChainRules, row_of, without_backbone
 from mvit2.network.mobilevitv2 import ConvLayer, FeedForward, InvertedResidual, Network, Pointwise
 from mvit2.quantize.plan import Mode, Range, weight_scales
 
@@ -24,8 +25,6 @@ from .fake_quant import Point, rounded
 
 __all__ = ["Layer", "Simulation"]
 
-_AFTER_FLOATS = ("conv_projection", "classifier", "pooled", "context")  # layers that read what is computed in float
-_PYRAMID = "segmentation_head.aspp.convs."
 _BATCH = 4  # more would leave the caches, and the allocator's pool for the largest maps
 GATE = Range(-8.0, 8.0)  # of sigmoid's input where SiLU is computed apart: beyond, sigmoid is 0 or 1 to 8 bits
 
@@ -150,7 +149,7 @@ class Simulation:
     def __init__(self, form: Network, spec: PreprocessSpec, *, as_image: bool) -> None:
         self.spec, self.as_image = spec, as_image
         self.network = form.requires_grad_(False).eval()
-        stem = form.mobilevitv2.conv_stem.convolution
+        stem = form.backbone.conv_stem.convolution
         if as_image and spec.channel_order == "BGR":
             stem.weight = nn.Parameter(stem.weight.flip(1), requires_grad=False)
         if as_image and spec.normalises:
@@ -160,20 +159,21 @@ class Simulation:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _chain(self) -> None:
+        rules = row_of(self.network.config).chains
         for before, layer in zip(self.layers, self.layers[1:], strict=False):
             kind = layer.name.rsplit(".", 1)[-1]
-            floats_before = kind in _AFTER_FLOATS or ".transformer." in layer.name
-            layer.chain = before if not floats_before or kind == "conv2" else None
-        self._chain_pyramid()
+            floats_before = kind in rules.after_float or rules.inside in layer.name
+            layer.chain = before if not floats_before or kind in rules.chained else None
+        self._chain_pyramid(rules)
         by_name = {layer.name: layer for layer in self.layers}
-        for path, module in self.network.mobilevitv2.named_modules():
+        for path, module in self.network.backbone.named_modules():
             if isinstance(module, _Residual):
                 by_name[f"{path}.reduce_1x1"].skip = by_name[f"{path}.expand_1x1"].chain
 
-    def _chain_pyramid(self) -> None:
+    def _chain_pyramid(self, rules: ChainRules) -> None:
         """Of a segmentation head: convolutions that read the same map, and whose outputs become one."""
-        around = [layer for layer in self.layers if layer.name.startswith(_PYRAMID)]
-        (*_, last) = (layer for layer in self.layers if layer.name.endswith("conv_projection"))
+        around = [layer for layer in self.layers if layer.name.startswith(rules.joined)]
+        (*_, last) = (layer for layer in self.layers if layer.name.endswith(rules.joint))
         for layer in around:
             layer.chain, layer.output = last, around[0].output
 
@@ -235,7 +235,7 @@ def _of_channels(values: tuple[float, ...]) -> Tensor:
 def _instrument(module: nn.Module, path: str) -> Iterator[Layer]:
     """Replace layers in place; yields them in order."""
     for name, child in list(module.named_children()):
-        where = f"{path}.{name}".removeprefix(".").removeprefix("mobilevitv2.")
+        where = without_backbone(f"{path}.{name}".removeprefix("."))
         new: nn.Module | None = _layer(child, where, module)
         if not isinstance(new, Layer):
             yield from _instrument(child, where)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from mvit2.errors import BundleError, MissingEngineError
+from mvit2.network.architectures import ARCHITECTURES
 from mvit2.network.blocks import block_of
 from mvit2.runtime.engines.litert import open_interpreter
 from mvit2.runtime.engines.onnx_runtime import OnnxRuntimeBackend
@@ -34,7 +35,7 @@ from .tflite_blocks import write_segments
 __all__ = ["BlockTime", "Profile", "block_of_node", "profile"]
 
 OUTSIDE = "outside of blocks"
-_WRAPPERS = {"network", "mobilevitv2", "model"}  # modules that hold the whole network
+_WRAPPERS = {"network", "model", *ARCHITECTURES}  # modules that hold the whole network
 _NUMBERED = re.compile(r".*\.\d+")  # layer.3, stages.2.1
 _WARMUP = 3
 _PRODUCT = "a matrix product"  # among the blocks' names

@@ -69,6 +69,7 @@ def write_bundle(
         schema_version=SCHEMA_VERSION,
         name="segments",
         task=TASK,
+        architecture="mobilevitv2",
         variant="0.5",
         io=io,
         weights=WeightsIdentity("segments", "made up", "huggingface", "0" * 64),

@@ -26,6 +26,7 @@ export interface Manifest {
   readonly schema_version: number;
   readonly name: string;
   readonly task: "image-classification" | "semantic-segmentation";
+  readonly architecture: string;
   readonly variant: string;
   readonly io: "image" | "tensor";
   readonly preprocess: PreprocessSpec;

@@ -12,7 +12,7 @@ function bar({ label, score }) {
 
 export const CLASSIFY = {
   model: Mvit2Classifier,
-  network: "MobileViTV2",
+  network: (backbone) => backbone,
   verb: "Classify",
   setUp: () => {},
   keep: () => null,

@@ -62,7 +62,7 @@ function say({ classes }, most = FEW) {
 
 export const SEGMENT = {
   model: Mvit2Segmenter,
-  network: "DeepLabV3 on MobileViTV2",
+  network: (backbone) => `DeepLabV3 on ${backbone}`,
   verb: "Segment",
   setUp,
   keep,

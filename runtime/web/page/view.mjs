@@ -18,12 +18,15 @@ export function messageOf(error) {
   return String(error?.message ?? error).replace(/\s+/g, " ").slice(0, 400);
 }
 
-/** @param network what the bundle holds, in words. */
+/** By a manifest's architecture: what its variants are called. */
+const TITLES = { mobilevitv2: "MobileViTV2 of width" };
+
+/** @param network what the bundle holds, in words: a function of the backbone's name. */
 export function showBundle({ manifest, labels }, network, { threads }) {
   const [height, width] = manifest.preprocess.image_size;
   document.title = manifest.name;
   $("name").textContent = manifest.name;
-  const what = `${network} of width ${manifest.variant}`;
+  const what = network(`${TITLES[manifest.architecture] ?? manifest.architecture} ${manifest.variant}`);
   $("about").textContent = `${what}, ${labels.length} classes, ${width} × ${height} pixels`;
   const why = globalThis.isSecureContext ? "it is not cross-origin isolated" : "its address is neither https nor localhost";
   $("browser").textContent =

@@ -49,6 +49,7 @@ FULL = Manifest(  # no field has its default, so that a field that is dropped or
     schema_version=SCHEMA_VERSION,
     name="mobilevitv2-1.75-x",
     task="semantic-segmentation",
+    architecture="mobilevitv2",
     variant="1.75",
     io="tensor",
     weights=WeightsIdentity("x", "owner/x@0123", "timm", "ab" * 32),

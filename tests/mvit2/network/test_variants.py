@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import MobileViTV2Config, MobileViTV2ForImageClassification
 
 from mvit2.errors import UsageError
+from mvit2.network.architectures import find_variant
 from mvit2.network.mobilevitv2 import MobileViTV2Classifier
-from mvit2.network.mobilevitv2_config import VARIANTS, ModelConfig, find_variant, make_divisible
+from mvit2.network.mobilevitv2_config import VARIANTS, ModelConfig, make_divisible
 
 ALL_NAMES = "0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0"
 
