@@ -291,6 +291,10 @@ class ExportRequest:
                 f"weights is a {type(self.weights).__name__}, accepted: auto, demo, untrained, a hub id, a file, a "
                 "folder or a torch module."
             )
+        elif self.weights_key is not None:
+            raise UsageError(
+                f"--weights-key {self.weights_key} is for a file; a torch module holds one set: leave it out."
+            )
 
     @property
     def reading(self) -> Reading:

@@ -97,7 +97,8 @@ def _preprocess(
         return assumed_preprocess(opened, choice, f"{where} does not say how pictures become its pixels")
     if isinstance(given, PreprocessSpec):
         return Preprocess(choice.on(given))
-    return Preprocess(PreprocessSpec.from_hf(choice.in_hf(given), "preprocess"))
+    as_in_a_file = json.loads(json.dumps(dict(given), default=str))  # an enum of Pillow's is a number there
+    return Preprocess(PreprocessSpec.from_hf(choice.in_hf(as_in_a_file), "preprocess"))
 
 
 def _compare(module: nn.Module, checkpoint: Checkpoint, where: str) -> None:

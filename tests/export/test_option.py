@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from mvit2.errors import UsageError
 from mvit2.export.option import option, options_of, read_fields, request_of
@@ -122,6 +123,7 @@ def test_python_may_say_it_as_it_is_typed(given: dict[str, Any], attribute: str,
         ({"ignore": [300]}, "--ignore names the index 300"),
         ({"weights": 3}, "weights is a int, accepted: auto, demo, untrained, a hub id"),
         ({"name": "mine"}, "name is for a torch module in memory; --weights auto has its own"),
+        ({"weights": nn.Identity(), "weights_key": "ema"}, "--weights-key ema is for a file; a torch module holds one"),
         ({"preprocess": {}}, "preprocess is for a torch module in memory"),
     ],
 )

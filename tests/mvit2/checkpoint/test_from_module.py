@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from mvit2.checkpoint.from_module import checkpoint_of
@@ -94,7 +95,11 @@ def test_timm_module(oracles: ModuleType) -> None:
     assert any("does not name its classes" in note for note in held.warnings)
 
 
-@pytest.mark.parametrize("given", [SPEC, PREPROCESSOR], ids=["spec", "content of a file"])
+@pytest.mark.parametrize(
+    "given",
+    [SPEC, PREPROCESSOR, PREPROCESSOR | {"resample": Image.Resampling.BILINEAR, "crop_size": (64, 64)}],
+    ids=["spec", "content of a file", "of a processor in memory"],
+)
 def test_the_preprocessing_that_is_given(given: Any) -> None:
     held = checkpoint_of(transformers_module(), preprocess=given)
     assert held.preprocess == SPEC and held.warnings == ()
