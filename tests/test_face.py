@@ -24,6 +24,7 @@ from mvit2.runtime import Classifier
 Run = Callable[..., subprocess.CompletedProcess[str]]
 NAME = "mobilevitv2-0.125-insects"
 TINY = {"width_multiplier": 0.125, "base_attn_unit_dims": [16] * 3, "n_attn_blocks": [1, 1, 1], "image_size": 64}
+PREPROCESSOR = {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 64}, "resample": 2}
 HEAVY = {"torch", "tensorflow", "onnx", "transformers", "onnxruntime", "ai_edge_litert", "typer", "rich"}
 
 
@@ -146,9 +147,8 @@ def heard() -> Heard:
 @pytest.fixture(scope="module")
 def bundle(module: Any, heard: Heard, tmp_path_factory: pytest.TempPathFactory) -> mvit2.Bundle:
     output = tmp_path_factory.mktemp("python")
-    return mvit2.export_bundle(
-        module, name=NAME, formats=["onnx"], quantize=["none"], output=output, report=False, progress=heard
-    )
+    options: Any = {"formats": ["onnx"], "quantize": ["none"], "report": False}
+    return mvit2.export_bundle(module, name=NAME, preprocess=PREPROCESSOR, output=output, progress=heard, **options)
 
 
 def test_a_module_in_memory_gives_the_files_that_its_folder_gives(
@@ -156,6 +156,7 @@ def test_a_module_in_memory_gives_the_files_that_its_folder_gives(
 ) -> None:
     assert module.training  # and so it stayed
     module.save_pretrained(tmp_path / NAME)
+    (tmp_path / NAME / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
     words = ("--format", "onnx", "--quantize", "none", "--no-report", "--output", tmp_path / "command", "--json")
     done = run("export", "--weights", tmp_path / NAME, *words)
     assert done.returncode == 0, done.stderr
@@ -168,11 +169,10 @@ def test_a_module_in_memory_gives_the_files_that_its_folder_gives(
     assert ours == theirs and "model_float32.onnx" in ours
 
 
-def test_steps_and_warnings_are_heard(bundle: mvit2.Bundle, heard: Heard) -> None:
+def test_steps_are_heard(bundle: mvit2.Bundle, heard: Heard) -> None:
     assert [title.split()[0] for title in heard.steps] == ["load", "torch:", "ONNX:", "bundle:"]
     assert heard.steps[0] == "load weights of the MobileViTV2ForImageClassification in memory"
-    (warning,) = bundle.warnings
-    assert [warning] == heard.warnings and "is assumed, unless preprocess is given" in warning
+    assert bundle.warnings == () and heard.warnings == []
 
 
 def test_a_bundle_is_the_folder(bundle: mvit2.Bundle) -> None:
@@ -212,10 +212,13 @@ def test_a_bundle_is_evaluated(bundle: mvit2.Bundle, photos: Path, tmp_path: Pat
         bundle.evaluate(tmp_path / "labels.csv", split="val")
 
 
-def test_progress_may_be_a_function(module: Any, tmp_path: Path, capfd: Any) -> None:
+def test_warnings_are_heard_and_kept(module: Any, tmp_path: Path, capfd: Any) -> None:
     lines: list[str] = []
-    mvit2.export_bundle(module, formats=("onnx",), output=str(tmp_path), report=False, progress=lines.append)
-    assert lines[0].startswith("load weights") and any(line.startswith("WARNING: ") for line in lines)
+    options: Any = {"formats": ("onnx",), "output": str(tmp_path), "report": False}
+    made = mvit2.export_bundle(module, **options, progress=lines.append)
+    assert lines[0].startswith("load weights") and len(made.warnings) == 1
+    assert "ASSUMED: the MobileViTV2ForImageClassification in memory does not say" in made.warnings[0]
+    assert [line for line in lines if line.startswith("WARNING: ")] == [f"WARNING: {made.warnings[0]}"]
     assert capfd.readouterr() == ("", "")
     with pytest.raises(mvit2.OutputError):
-        mvit2.export_bundle(module, formats=("onnx",), output=str(tmp_path), report=False)
+        mvit2.export_bundle(module, **options)
