@@ -310,6 +310,7 @@ class _Build:
             colors=class_colors(labels) if checkpoint.task.colored else (),
             assumptions=checkpoint.assumptions,
             reduce_labels=checkpoint.reduce_labels,
+            rules={"patches": checkpoint.config.patch_rule, "dilation": checkpoint.config.dilation_rule},
         )
         write_manifest(self.folder, manifest)
         return manifest

@@ -18,6 +18,7 @@ from mvit2.image.preprocess_choice import (
     parse_resize,
 )
 from mvit2.network.architectures import find_variant
+from mvit2.network.mobilevitv2_config import PATCH_RULES
 
 from .option import option, read_fields
 
@@ -106,6 +107,14 @@ def parse_output_kind(word: str) -> OutputKind:
         if word == kind:
             return kind
     raise UsageError(f"unknown --output-kind {word!r}.{did_you_mean(word, OUTPUT_KINDS)} Choose scores or mask.")
+
+
+def parse_arithmetic(word: str) -> str:
+    """Raises UsageError with a suggestion."""
+    if word not in PATCH_RULES:
+        near = did_you_mean(word, PATCH_RULES)
+        raise UsageError(f"unknown --arithmetic {word!r}.{near} Choose {' or '.join(PATCH_RULES)}.")
+    return word
 
 
 def parse_ignore(given: int | str | Sequence[int | str]) -> tuple[int, ...]:
@@ -210,6 +219,15 @@ class ExportRequest:
     )
     resample: Resample | None = field(
         default=None, metadata=option(str, "FILTER", "bilinear or bicubic.", parse=parse_resample)
+    )
+    arithmetic: str | None = field(
+        default=None,
+        metadata=option(
+            str,
+            "CODE",
+            "transformers or ml-cvnets (timm), where they compute differently; default: the checkpoint's names tell.",
+            parse=parse_arithmetic,
+        ),
     )
     quantize: Sequence[Precision | Literal["none"]] | None = field(
         default=None,

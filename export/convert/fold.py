@@ -1,7 +1,8 @@
 """The export form: the same network with its normalisations and its input scaling folded into convolutions.
 
 1. BatchNorm folds into the convolution before it.
-2. The affine part of every GlobalNorm folds into the 1x1 layer after it.
+2. The affine part of every GlobalNorm folds into the 1x1 layer after it; but for the last one of an encoder layer
+   where zeros are put beside its output (``ModelConfig.patch_rule``).
 3. Query, key and value become layers of their own: no runtime then cuts them out of one map, or computes the one
    query channel beyond a multiple of its kernel's width; TFLite makes ReLU part of the value's layer.
 4. A segmentation head gets the form of export/convert/fold_deeplabv3.py.
@@ -29,6 +30,7 @@ from mvit2.network.mobilevitv2 import (
     SeparableSelfAttention,
     TransformerLayer,
 )
+from mvit2.network.mobilevitv2_config import ModelConfig
 
 from .fold_deeplabv3 import fold_head
 
@@ -52,13 +54,19 @@ def export_form(model: Network, *, single_image: bool, image_size: tuple[int, in
             _fold_affine(module.layernorm_before, module.attention.qkv_proj.convolution)
             _fold_affine(module.layernorm_after, module.ffn.conv1.convolution)
         elif isinstance(module, MobileViTV2Layer):
-            _fold_affine(module.layernorm, module.conv_projection.convolution)
+            if not _pads(folded.config, image_size):
+                _fold_affine(module.layernorm, module.conv_projection.convolution)
         elif isinstance(module, SeparableSelfAttention):
             module.single_image = single_image
             module.add_module("qkv_proj", _Apart(module.qkv_proj))
         elif isinstance(module, DeepLabV3):
             fold_head(module, image_size and folded.config.map_size(image_size))
     return folded.eval()
+
+
+def _pads(config: ModelConfig, image_size: tuple[int, int] | None) -> bool:
+    """Whether zeros may stand beside what a layer's last norm puts out: its shift is then not the projection's."""
+    return config.patch_rule == "transformers" and (image_size is None or not config.tiles(image_size))
 
 
 def _fold_batch_norm(layer: ConvLayer) -> None:

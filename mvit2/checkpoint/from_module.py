@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from mvit2.network.mobilevitv2_config import ModelConfig
 from mvit2.tasks import find_task, task_of
 
 from .config_from_tensors import bare_config
-from .load import Checkpoint, Opened, Preprocess, assemble, assumed_preprocess, dilated_as, task_found
+from .load import Checkpoint, Opened, Preprocess, assemble, assumed_preprocess, computed_as, task_found
 from .locate import called
 from .tensor_names import architecture_of, to_hf_names, without_auxiliary_head
 
@@ -72,7 +73,8 @@ def _opened(module: nn.Module, where: str, name: str, asked: str | None) -> Open
     notes: tuple[str, ...] = ()
     if config is None:
         config, notes = bare_config(row, tensors, task, _published_name(module) or name, where)
-    return Opened(tensors, layout, task, dilated_as(layout, config), notes, where)
+        config = replace(config, patch_rule="transformers")  # of names of Hugging Face; of others, see computed_as
+    return Opened(tensors, layout, task, computed_as(layout, config), notes, where)
 
 
 def _config(said: Any, where: str) -> ModelConfig | None:

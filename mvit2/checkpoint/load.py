@@ -38,7 +38,7 @@ __all__ = [
     "Preprocess",
     "assemble",
     "assumed_preprocess",
-    "dilated_as",
+    "computed_as",
     "load_checkpoint",
     "task_found",
 ]
@@ -84,6 +84,7 @@ def load_checkpoint(
     *,
     weights_key: str | None = None,
     choice: PreprocessChoice = NO_CHOICE,
+    arithmetic: str | None = None,
 ) -> Checkpoint:
     """Open what ``--weights``, ``--variant`` and ``--task`` name.
 
@@ -93,6 +94,8 @@ def load_checkpoint(
         labels: a text file with one class name a line that replaces the checkpoint's names.
         task: None is what the tensors are for.
         weights_key: which set of a training checkpoint that holds several, such as "model_state_dict".
+        arithmetic: "transformers" or "ml-cvnets", whose code the network computes as where they differ (dilation_rule
+            and patch_rule of ModelConfig); None is the one that its tensors' names come from.
         choice: parts of the preprocessing that replace the checkpoint's.
 
     Raises:
@@ -105,6 +108,8 @@ def load_checkpoint(
     if source.weights is None:
         return _untrained(source, variant or DEFAULT_VARIANT, asked or CLASSIFY, labels, choice)
     opened = _open(source, asked, weights_key)
+    if arithmetic is not None:
+        opened = replace(opened, config=replace(opened.config, patch_rule=arithmetic, dilation_rule=arithmetic))
     return assemble(opened, source, variant, labels, _preprocess(source, opened, choice))
 
 
@@ -188,18 +193,21 @@ def _open(source: Source, asked: Task | None, weights_key: str | None) -> Opened
     task = task_found(asked, task_of(tensors), where)
     if config is None:
         config, more = bare_config(row, tensors, task, source.name, where)
+        config = replace(config, patch_rule="transformers")  # of names of Hugging Face; of others, see computed_as
         notes += more
     if timm is not None:
         config = replace(config, image_size=timm.preprocess.image_size, labels=timm.labels or config.labels)
     if dropped:
         notes += (f"{where}: its auxiliary head ({dropped} tensors) is left out, it serves training alone.",)
-    return Opened(tensors, layout, task, dilated_as(layout, config), notes, where, timm)
+    return Opened(tensors, layout, task, computed_as(layout, config), notes, where, timm)
 
 
-def dilated_as(layout: Layout, config: ModelConfig) -> ModelConfig:
-    """``config`` with the dilation of the code that such names come from (see ModelConfig)."""
-    others = layout != "huggingface" and config.output_stride < 32
-    return replace(config, dilation_rule="ml-cvnets") if others else config
+def computed_as(layout: Layout, config: ModelConfig) -> ModelConfig:
+    """``config`` with the arithmetic of the code that such names come from (see ModelConfig)."""
+    if layout == "huggingface":
+        return config
+    dilated = replace(config, dilation_rule="ml-cvnets") if config.output_stride < 32 else config
+    return replace(dilated, patch_rule="ml-cvnets")
 
 
 def task_found(asked: Task | None, found: Task | None, where: str) -> Task:

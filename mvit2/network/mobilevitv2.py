@@ -204,7 +204,7 @@ class MobileViTV2Layer(nn.Module):
         self, config: ModelConfig, c_in: int, c_out: int, channels: int, depth: int, *, stride: int, dilation: int
     ) -> None:
         super().__init__()
-        self.patch = config.patch_size
+        self.patch, self.stretches = config.patch_size, config.patch_rule == "ml-cvnets"  # see ModelConfig
         self.downsampling_layer = InvertedResidual(config, c_in, c_out, stride, dilation)
         act, kernel = config.hidden_act, config.conv_kernel_size
         local = 2 * dilation if stride == 1 and config.dilation_rule == "ml-cvnets" else 1  # see ModelConfig
@@ -215,14 +215,20 @@ class MobileViTV2Layer(nn.Module):
         self.conv_projection = ConvLayer(channels, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.whole_patches(self.downsampling_layer(x))
-        x = self.conv_1x1(self.conv_kxk(x))
+        x = self.downsampling_layer(x)
+        x = self.conv_1x1(self.conv_kxk(self.whole_patches(x) if self.stretches else x))
         x = x.permute(0, 2, 3, 1)  # (B, C, H, W) -> (B, H, W, C)
+        height, width = int(x.shape[1]), int(x.shape[2])
+        rows, columns = height % self.patch, width % self.patch  # that patches leave over
+        if rows or columns:
+            x = x[:, : height - rows, : width - columns]
         x = self.layernorm(self.transformer(x))
+        if rows or columns:
+            x = F.pad(x, (0, 0, 0, columns, 0, rows))
         return self.conv_projection(x.permute(0, 3, 1, 2))
 
     def whole_patches(self, x: Tensor) -> Tensor:
-        """Stretch a map that patches do not tile, as timm and Apple do (Hugging Face drops the last row and column)."""
+        """Stretch a map that patches do not tile, as timm and Apple do."""
         height, width = (-(-int(n) // self.patch) * self.patch for n in x.shape[2:])
         if (height, width) == tuple(x.shape[2:]):
             return x

@@ -10,7 +10,15 @@ from typing import Any, ClassVar
 
 from mvit2.errors import CheckpointError, UsageError, did_you_mean
 
-__all__ = ["ACTIVATION_NAMES", "DILATION_RULES", "VARIANTS", "ModelConfig", "Variant", "make_divisible"]
+__all__ = [
+    "ACTIVATION_NAMES",
+    "DILATION_RULES",
+    "PATCH_RULES",
+    "VARIANTS",
+    "ModelConfig",
+    "Variant",
+    "make_divisible",
+]
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,9 @@ def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -
 
 
 ACTIVATION_NAMES = ("swish", "silu", "relu", "relu6", "gelu", "hardswish", "leaky_relu", "sigmoid", "tanh", "mish")
+PATCH_RULES = ("transformers", "ml-cvnets")
 DILATION_RULES = ("transformers", "ml-cvnets")
-_OURS = ("labels", "dilation_rule")  # fields of a ModelConfig that no config.json has
+_OURS = ("labels", "dilation_rule", "patch_rule")  # fields of a ModelConfig that no config.json has
 _MISSPELT = 0.75  # so near to a field's name that it was probably meant
 
 # Written into every Hugging Face config.json, without influence on the numbers that the network computes.
@@ -111,7 +120,7 @@ class ModelConfig:
     Fields of the DeepLabV3 head (``aspp_*``, ``atrous_rates``, ``semantic_loss_ignore_index``) are for that head; a
     classifier has nothing they could apply to.
 
-    Two fields are not in a config.json. ``labels`` are the names in its id2label. ``dilation_rule`` says how far the
+    Three fields are not in a config.json. ``labels`` are the names in its id2label. ``dilation_rule`` says how far the
     depthwise ``conv_kxk`` of an encoder layer reaches where output stride 8 or 16 keeps the resolution of its input:
 
     * "transformers": its neighbours, as everywhere. Hugging Face's code computes this, so checkpoints in its
@@ -120,6 +129,12 @@ class ModelConfig:
       Checkpoints in their naming get it.
 
     At output stride 32 nothing is dilated, and both rules mean the same.
+
+    ``patch_rule`` says what happens to a map that patches do not tile, as at every image size that is no multiple of
+    64 at output stride 32:
+
+    * "transformers": the transformer does not see its last row or column, and puts zeros there. ``from_hf`` sets it.
+    * "ml-cvnets": the map is stretched first, as Apple's code and timm's do.
 
     Raises:
         CheckpointError: a value that no MobileViTV2 network can have.
@@ -148,6 +163,7 @@ class ModelConfig:
     attn_dropout: float = 0.0
     ffn_dropout: float = 0.0
     dilation_rule: str = "transformers"
+    patch_rule: str = "ml-cvnets"
     labels: tuple[str, ...] = field(default_factory=lambda: _numbered(1000))
 
     def __post_init__(self) -> None:
@@ -162,6 +178,8 @@ class ModelConfig:
         _require(self.output_stride in (8, 16, 32), "output_stride", self.output_stride, "8, 16 or 32")
         rules = " or ".join(DILATION_RULES)
         _require(self.dilation_rule in DILATION_RULES, "dilation_rule", self.dilation_rule, rules)
+        rules = " or ".join(PATCH_RULES)
+        _require(self.patch_rule in PATCH_RULES, "patch_rule", self.patch_rule, rules)
         _require(len(self.labels) > 0, "id2label", self.labels, "at least one class")
 
     @property
@@ -200,15 +218,23 @@ class ModelConfig:
         """Channels of the transformers in encoder layers 3, 4 and 5."""
         return tuple(make_divisible(dim * self.width_multiplier) for dim in self.base_attn_unit_dims)
 
+    def _maps(self, image_size: tuple[int, int]) -> list[tuple[int, ...]]:
+        """The transformers' maps, (height, width) each, before anything is stretched."""
+        strides = [min(stride, self.output_stride) for stride in (8, 16, 32)]  # of encoder layers 3, 4, 5
+        return [tuple(-(-edge // stride) for edge in image_size) for stride in strides]
+
+    def tiles(self, image_size: tuple[int, int]) -> bool:
+        """Whether patches tile the map of every transformer, so that ``patch_rule`` makes no difference."""
+        return not any(edge % self.patch_size for size in self._maps(image_size) for edge in size)
+
     def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of the last encoder layer's map, which segmentation logits have, for an image of that size.
 
-        Raises UsageError where patches do not tile the map of a transformer: the reference implementations stretch
-        it there or drop its last row and column, and the logits would no longer lie over the picture.
+        Raises UsageError where patches do not tile the map of a transformer and ``patch_rule`` stretches it there: the
+        logits would no longer lie over the picture.
         """
-        strides = [min(stride, self.output_stride) for stride in (8, 16, 32)]  # of encoder layers 3, 4, 5
-        maps = [tuple(-(-edge // stride) for edge in image_size) for stride in strides]
-        if any(edge % self.patch_size for size in maps for edge in size):
+        maps = self._maps(image_size)
+        if self.patch_rule == "ml-cvnets" and not self.tiles(image_size):
             step = self.output_stride * self.patch_size
             near = _times(max(1, round(edge / step)) * step for edge in image_size)
             raise UsageError(
@@ -247,7 +273,7 @@ class ModelConfig:
                 raise CheckpointError(f"{source}: field {name!r} is not one of a MobileViTV2 configuration.{near}")
         labels = _labels(config, source)
         try:
-            return cls(**values, labels=labels)
+            return cls(**values, labels=labels, patch_rule="transformers")
         except CheckpointError as error:
             raise CheckpointError(f"{source}: {error}") from None
 

@@ -162,7 +162,7 @@ def test_what_transformers_writes_is_accepted(everything: bool) -> None:
     assert ("patch_size" in written, "problem_type" in written) == (True, everything)
     default = read(num_labels=3)
     assert ModelConfig.from_hf(written, "config.json") == default
-    assert default == ModelConfig(labels=("LABEL_0", "LABEL_1", "LABEL_2"))
+    assert default == ModelConfig(labels=("LABEL_0", "LABEL_1", "LABEL_2"), patch_rule="transformers")
 
 
 @pytest.mark.parametrize("field", KEPT)
