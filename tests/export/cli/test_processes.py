@@ -25,7 +25,7 @@ COMMANDS = {
     "evaluate {bundle} {table} --processes 1 --json": 0,
     "audit {bundle} {table} --images 2 --json": 0,
     "bench {bundle} --threads 0": 2,
-    "bundle {bundle} --target ios --output {tmp}/app --overwrite": 0,
+    "app {bundle} --target ios --output {tmp}/app --overwrite": 0,
     "serve": 2,
 }
 
