@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from mvit2.bundle.manifest import Artifact, Engine, Manifest, Precision
-from mvit2.errors import BundleError
+from mvit2.errors import BundleError, did_you_mean
 from mvit2.units import human_bytes
 
 __all__ = ["ENGINES", "choose_artifacts", "reason"]
@@ -27,8 +27,9 @@ def choose_artifacts(
     named = tuple(manifest.artifact(name) for name in dict.fromkeys(wanted))
     other = next((a for a in named if a not in held), None)
     if other is not None:
-        accepted = ", ".join(a.file.path for a in held) or "none"
-        raise BundleError(f"{other.file.path} is for {other.engine}, {bundle} holds for {engine}: {accepted}.")
+        files = [a.file.path for a in held]
+        near, accepted = did_you_mean(other.file.path, files), ", ".join(files) or "none"
+        raise BundleError(f"{other.file.path} is for {other.engine}, not for {engine}.{near} It holds: {accepted}.")
     if not held:
         others = ", ".join(a.file.path for a in manifest.artifacts)
         raise BundleError(f"{bundle} has no file for {engine}. It holds: {others}. Leave out --engine, or export it.")
