@@ -7,6 +7,8 @@
 
 enum { PREPROCESS, PIXEL_VALUES, SOFTMAX, TOP_K, SHORT_OUTPUT, NO_PIXELS, LOGITS_TO_PICTURE = 11, MASK_TO_PICTURE };
 
+enum { NORMALISED = 9 }; /* "channels" of a PIXEL_VALUES: ImageNet's mean and standard deviation */
+
 typedef struct {
     int32_t what, width, height, channels, size[2], shortest, exact[2], resample, order, payload;
     double scale;
@@ -47,8 +49,13 @@ static mvit2_status put_on_picture(const header *h, const void *payload, char *r
 
 static mvit2_status run(const header *h, const void *payload, void *result)
 {
-    const mvit2_spec spec = {{h->size[0], h->size[1]},      h->shortest, {h->exact[0], h->exact[1]}, h->resample,
-                             (mvit2_channel_order)h->order, h->scale};
+    mvit2_spec spec = {{h->size[0], h->size[1]},      h->shortest, {h->exact[0], h->exact[1]}, h->resample,
+                       (mvit2_channel_order)h->order, h->scale,    {0.0, 0.0, 0.0},            {1.0, 1.0, 1.0}};
+    if (h->what == PIXEL_VALUES && h->channels == NORMALISED) {
+        const double mean[3] = {0.485, 0.456, 0.406}, std[3] = {0.229, 0.224, 0.225};
+        memcpy(spec.mean, mean, sizeof mean);
+        memcpy(spec.std, std, sizeof std);
+    }
     const mvit2_picture picture = {h->what == NO_PIXELS ? NULL : payload, (size_t)h->payload, h->width, h->height,
                                    h->channels};
     const int classes = h->payload / (int)sizeof(float);

@@ -70,6 +70,9 @@ private class Case(val header: IntArray, private val scale: Double, val payload:
             .put("channel_order", listOf("RGB", "BGR").getOrElse(header[10]) { "number $it" })
             .put("scale", 1.0)
         if (header[7] != 0 || header[8] != 0) fields.put("resize_exact", JSONArray(listOf(header[7], header[8])))
+        if (header[0] == 1 && header[3] == 9) {
+            fields.put("mean", JSONArray(listOf(0.485, 0.456, 0.406))).put("std", JSONArray(listOf(0.229, 0.224, 0.225)))
+        }
         return preprocessSpec(fields).copy(scale = scale)
     }
 

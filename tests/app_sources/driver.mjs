@@ -23,6 +23,7 @@ function run(header, scale, payload) {
     channel_order: ORDER[order] ?? `number ${order}`,
     scale,
   };
+  if (what === 1 && channels === 9) Object.assign(spec, { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] });
   const floats = () => new Float32Array(payload.slice().buffer);
   const runs = {
     0: () => preprocess(payload, width, height, channels, spec),

@@ -21,7 +21,7 @@ private struct Case {
 
     /// As an app has it, from JSON; only NaN cannot come that way.
     func spec() throws -> Mvit2.PreprocessSpec {
-        let fields: [String: Any?] = [
+        var fields: [String: Any?] = [
             "image_size": [header[4], header[5]],
             "resize_shortest": header[6] == 0 ? nil : header[6],
             "resize_exact": header[7] == 0 && header[8] == 0 ? nil : [header[7], header[8]],
@@ -29,11 +29,15 @@ private struct Case {
             "channel_order": 0...1 ~= header[10] ? ["RGB", "BGR"][header[10]] : "number \(header[10])",
             "scale": 1.0,
         ]
+        if header[0] == 1 && header[3] == 9 {
+            (fields["mean"], fields["std"]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        }
         let json = try JSONSerialization.data(withJSONObject: fields.mapValues { $0 ?? NSNull() })
         let spec = try decoded(json)
         return try Mvit2.PreprocessSpec(
             imageSize: spec.imageSize, resizeShortest: spec.resizeShortest, resizeExact: spec.resizeExact,
-            resample: spec.resample, channelOrder: spec.channelOrder, scale: scale)
+            resample: spec.resample, channelOrder: spec.channelOrder, scale: scale,
+            mean: spec.mean, std: spec.std)
     }
 
     /// Put on the picture; the words of the spec are the network's height and width (mask_cases.py).

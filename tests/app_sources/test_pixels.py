@@ -139,3 +139,17 @@ def test_pixel_values_are_those_of_python(program: Program) -> None:
     ]
     answers = program([make_case("values", pixels, spec, what=PIXEL_VALUES) for spec in specs])
     assert answers == [(False, to_pixel_values(pixels, spec).tobytes()) for spec in specs]
+
+
+def test_mean_and_standard_deviation_are_those_of_python(program: Program) -> None:
+    pixels = np.arange(768).astype(np.uint8).reshape(16, 16, 3)  # every value in every channel
+    pixels = np.concatenate([pixels, np.roll(pixels, 1, -1), np.roll(pixels, 2, -1)])
+    specs = [
+        PreprocessSpec(
+            (48, 16), None, channel_order=order, scale=scale, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+        )
+        for order in ORDERS
+        for scale in (1 / 255, 1.0)
+    ]
+    answers = program([make_case("values", pixels, spec, what=PIXEL_VALUES, channels=9) for spec in specs])
+    assert answers == [(False, to_pixel_values(pixels, spec).tobytes()) for spec in specs]

@@ -245,21 +245,33 @@ mvit2_status mvit2_preprocess(const mvit2_picture *picture, const mvit2_spec *sp
     return status;
 }
 
+static float normalised(double value, double mean, double std)
+{
+    return (float)((value - mean) / (std == 0.0 ? 1.0 : std));
+}
+
 mvit2_status mvit2_pixel_values(const uint8_t *pixels, size_t size, const mvit2_spec *spec, float *values)
 {
     if (mvit2_check_spec(spec) != MVIT2_OK || !(spec->scale > 0.0 && spec->scale <= DBL_MAX))
         return MVIT2_BAD_SPEC;
     if (spec->channel_order != MVIT2_RGB && spec->channel_order != MVIT2_BGR)
         return MVIT2_BAD_SPEC;
+    for (int c = 0; c < 3; c++)
+        if (!(fabs(spec->mean[c]) <= DBL_MAX && spec->std[c] >= 0.0 && spec->std[c] <= DBL_MAX))
+            return MVIT2_BAD_SPEC;
     const size_t plane = (size_t)spec->image_size[0] * (size_t)spec->image_size[1];
     if (pixels == NULL || size != plane * 3)
         return MVIT2_BAD_PICTURE;
     if (values == NULL)
         return MVIT2_BAD_OUTPUT;
     for (size_t c = 0; c < 3; c++) {
-        const uint8_t *pixel = pixels + (spec->channel_order == MVIT2_BGR ? 2 - c : c);
+        const size_t from = spec->channel_order == MVIT2_BGR ? 2 - c : c;
+        const uint8_t *pixel = pixels + from;
+        float seen[256]; /* one for each value of a pixel */
+        for (int value = 0; value < 256; value++)
+            seen[value] = normalised(times(value, spec->scale), spec->mean[from], spec->std[from]);
         for (size_t i = 0; i < plane; i++)
-            values[c * plane + i] = (float)(pixel[i * 3] * spec->scale);
+            values[c * plane + i] = seen[pixel[i * 3]];
     }
     return MVIT2_OK;
 }
@@ -270,7 +282,7 @@ const char *mvit2_message(mvit2_status status)
         "done",
         "the picture cannot be used; accepted: edges of 1 or more, 3 or 4 channels, as many bytes as they make",
         "the spec cannot be used; accepted: \"preprocess\" of a manifest: edges 1..8192, at most one resize, a known "
-        "resample and channel_order, scale > 0",
+        "resample and channel_order, scale > 0, finite mean and std",
         "the output cannot be used; accepted: room for exactly the result",
         "the picture is too large, or too long and thin; accepted: at most 2^27 pixels before and after the "
         "resize; make it smaller or crop it first",

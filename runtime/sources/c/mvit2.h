@@ -65,8 +65,9 @@ typedef struct {
     int resize_shortest; /* the shortest edge becomes this long, the aspect ratio is kept */
     int resize_exact[2]; /* height, width to stretch to */
     mvit2_resample resample;
-    mvit2_channel_order channel_order; /* only mvit2_pixel_values reads this and the scale: */
-    double scale;                      /* an "image" bundle has both in its graph */
+    mvit2_channel_order channel_order; /* only mvit2_pixel_values reads this and what follows: */
+    double scale;                      /* an "image" bundle has all of it in its graph */
+    double mean[3], std[3];            /* red, green, blue: (pixel * scale - mean) / std; a std of 0 stands for 1 */
 } mvit2_spec;
 
 /* In pixels; right and bottom are the first that do not belong to it. */

@@ -8,9 +8,12 @@ export interface PreprocessSpec {
   readonly resize_exact?: readonly number[] | null;
   /** "bilinear", "bicubic": Pillow's antialiased filters. */
   readonly resample: string;
-  /** "RGB", "BGR". Only `pixelValues` reads this and the scale: an "image" bundle has both in its graph. */
+  /** "RGB", "BGR". Only `pixelValues` reads this and what follows: an "image" bundle has all of it in its graph. */
   readonly channel_order?: string;
   readonly scale?: number;
+  /** Of red, green and blue, as `std`: the network sees (pixel * scale - mean) / std. Absent: 0 and 1. */
+  readonly mean?: readonly number[];
+  readonly std?: readonly number[];
 }
 
 /** One line of an answer. */

@@ -219,15 +219,20 @@ export function preprocess(pixels, width, height, channels, spec) {
 
 export function pixelValues(pixels, spec) {
   checkSpec(spec);
-  const { image_size, channel_order, scale } = spec;
+  const { image_size, channel_order, scale, mean = [0, 0, 0], std = [1, 1, 1] } = spec;
   if (channel_order !== "RGB" && channel_order !== "BGR") throw refusal("channel_order", channel_order, "RGB, BGR");
   if (!(Number.isFinite(scale) && scale > 0)) throw refusal("scale", scale, "a finite number above 0");
+  if (!(mean?.length === 3 && mean.every(Number.isFinite))) throw refusal("mean", mean, "three finite numbers");
+  if (!(std?.length === 3 && std.every((value) => Number.isFinite(value) && value > 0))) {
+    throw refusal("std", std, "three finite numbers above 0");
+  }
   const plane = image_size[0] * image_size[1];
   checkBytes(pixels, plane * 3);
   const values = new Float32Array(plane * 3);
   for (let c = 0; c < 3; c++) {
     const from = channel_order === "BGR" ? 2 - c : c;
-    for (let i = 0; i < plane; i++) values[c * plane + i] = pixels[i * 3 + from] * scale;
+    const seen = Float32Array.from({ length: 256 }, (_, value) => (value * scale - mean[from]) / std[from]);
+    for (let i = 0; i < plane; i++) values[c * plane + i] = seen[pixels[i * 3 + from]];
   }
   return values;
 }

@@ -46,7 +46,8 @@ enum class ChannelOrder { RGB, BGR }
  * @property imageSize of the model's input.
  * @property resizeShortest the shortest edge becomes this long, the aspect ratio is kept.
  * @property resizeExact to stretch to.
- * @property channelOrder only [pixelValues] reads this and the scale: an "image" bundle has both in its graph.
+ * @property channelOrder only [pixelValues] reads this and what follows: an "image" bundle has all of it in its graph.
+ * @property mean of red, green and blue, as [std]: the network sees (pixel * scale - mean) / std.
  * @throws IllegalArgumentException what cannot be used, and what is accepted.
  */
 data class PreprocessSpec(
@@ -56,6 +57,8 @@ data class PreprocessSpec(
     val resample: Resample = Resample.BILINEAR,
     val channelOrder: ChannelOrder = ChannelOrder.RGB,
     val scale: Double = 1 / 255.0,
+    val mean: List<Double> = listOf(0.0, 0.0, 0.0),
+    val std: List<Double> = listOf(1.0, 1.0, 1.0),
 ) {
     init {
         checkSize("image_size", imageSize)
@@ -67,6 +70,10 @@ data class PreprocessSpec(
             throw refusal("resize_exact", resizeExact, "null beside a resize_shortest")
         }
         if (!(scale > 0 && scale.isFinite())) throw refusal("scale", scale, "a finite number above 0")
+        if (mean.size != 3 || !mean.all { it.isFinite() }) throw refusal("mean", mean, "three finite numbers")
+        if (std.size != 3 || !std.all { it > 0 && it.isFinite() }) {
+            throw refusal("std", std, "three finite numbers above 0")
+        }
     }
 }
 
@@ -226,9 +233,8 @@ fun pixelValues(pixels: ByteArray, spec: PreprocessSpec): FloatArray {
     val values = FloatArray(plane * 3)
     for (c in 0 until 3) {
         val from = if (spec.channelOrder == ChannelOrder.BGR) 2 - c else c
-        for (i in 0 until plane) {
-            values[c * plane + i] = ((pixels[i * 3 + from].toInt() and 0xFF) * spec.scale).toFloat()
-        }
+        val seen = FloatArray(256) { ((it * spec.scale - spec.mean[from]) / spec.std[from]).toFloat() }
+        for (i in 0 until plane) values[c * plane + i] = seen[pixels[i * 3 + from].toInt() and 0xFF]
     }
     return values
 }

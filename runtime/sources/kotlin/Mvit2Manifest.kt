@@ -102,7 +102,18 @@ fun preprocessSpec(preprocess: JSONObject) = PreprocessSpec(
     channelOrder = named("channel_order", preprocess.opt("channel_order"), ORDERS),
     scale = (preprocess.opt("scale") as? Number)?.toDouble()
         ?: throw refusal("scale", preprocess.opt("scale"), "a finite number above 0"),
+    mean = numbers("mean", preprocess.opt("mean"), 0.0),
+    std = numbers("std", preprocess.opt("std"), 1.0),
 )
+
+/** Three numbers; bundles of older schemas have none. */
+private fun numbers(name: String, value: Any?, absent: Double): List<Double> {
+    if (value == null) return List(3) { absent }
+    val array = value as? JSONArray ?: throw refusal(name, value, "three finite numbers")
+    return List(array.length()) {
+        (array.opt(it) as? Number)?.toDouble() ?: throw refusal(name, value, "three finite numbers")
+    }
+}
 
 private fun orNull(value: Any?) = if (value == JSONObject.NULL) null else value
 

@@ -50,14 +50,18 @@ public enum Mvit2 {
         /// To stretch to.
         public let resizeExact: ImageSize?
         public let resample: Resample
-        /// Only `pixelValues` reads this and the scale: an "image" bundle has both in its graph.
+        /// Only `pixelValues` reads this and what follows: an "image" bundle has all of it in its graph.
         public let channelOrder: ChannelOrder
         public let scale: Double
+        /// Of red, green and blue, as `std`: the network sees (pixel * scale - mean) / std.
+        public let mean: [Double]
+        public let std: [Double]
 
         /// - Throws: `Refusal`.
         public init(
             imageSize: ImageSize, resizeShortest: Int? = nil, resizeExact: ImageSize? = nil,
-            resample: Resample = .bilinear, channelOrder: ChannelOrder = .rgb, scale: Double = 1 / 255
+            resample: Resample = .bilinear, channelOrder: ChannelOrder = .rgb, scale: Double = 1 / 255,
+            mean: [Double] = [0, 0, 0], std: [Double] = [1, 1, 1]
         ) throws {
             try check("image_size", imageSize)
             if let resizeExact { try check("resize_exact", resizeExact) }
@@ -68,6 +72,13 @@ public enum Mvit2 {
                 throw refusal("resize_exact", resizeExact, "null beside a resize_shortest")
             }
             guard scale > 0 && scale.isFinite else { throw refusal("scale", scale, "a finite number above 0") }
+            guard mean.count == 3 && mean.allSatisfy(\.isFinite) else {
+                throw refusal("mean", mean, "three finite numbers")
+            }
+            guard std.count == 3 && std.allSatisfy({ $0 > 0 && $0.isFinite }) else {
+                throw refusal("std", std, "three finite numbers above 0")
+            }
+            (self.mean, self.std) = (mean, std)
             (self.imageSize, self.resizeShortest, self.resizeExact) = (imageSize, resizeShortest, resizeExact)
             (self.resample, self.channelOrder, self.scale) = (resample, channelOrder, scale)
         }
@@ -94,7 +105,8 @@ public enum Mvit2 {
         var values = [Float](repeating: 0, count: plane * 3)
         for c in 0..<3 {
             let from = spec.channelOrder == .bgr ? 2 - c : c
-            for i in 0..<plane { values[c * plane + i] = Float(Double(pixels[i * 3 + from]) * spec.scale) }
+            let seen = (0..<256).map { Float((Double($0) * spec.scale - spec.mean[from]) / spec.std[from]) }
+            for i in 0..<plane { values[c * plane + i] = seen[Int(pixels[i * 3 + from])] }
         }
         return values
     }

@@ -94,6 +94,8 @@ extension Mvit2.PreprocessSpec: Decodable {
         case resample
         case channelOrder = "channel_order"
         case scale
+        case mean
+        case std
     }
 
     /// - Throws: `DecodingError` for another type, `Mvit2.Refusal` for an impossible value.
@@ -106,7 +108,9 @@ extension Mvit2.PreprocessSpec: Decodable {
                 .map { try Mvit2.ImageSize("resize_exact", $0) },
             resample: named("resample", fields.decode(String.self, forKey: .resample)),
             channelOrder: named("channel_order", fields.decode(String.self, forKey: .channelOrder)),
-            scale: fields.decode(Double.self, forKey: .scale))
+            scale: fields.decode(Double.self, forKey: .scale),
+            mean: fields.decodeIfPresent([Double].self, forKey: .mean) ?? [0, 0, 0],
+            std: fields.decodeIfPresent([Double].self, forKey: .std) ?? [1, 1, 1])
     }
 }
 
