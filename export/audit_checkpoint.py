@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mvit2.atomic_write import write_text
 from mvit2.checkpoint.load import Checkpoint
 from mvit2.errors import CheckpointError, OutputError
 from mvit2.image.preprocess import to_pixel_values
@@ -54,7 +52,7 @@ def write_settings(folder: Path, before: PreprocessSpec, after: PreprocessSpec) 
         changed = settings(before, after)
         if not _says(content | changed, after):  # it has said ``before`` in other words, or there is no file
             changed = {key: value for key, value in _as_hf(after).items() if content.get(key) != value}
-        _replace(path, json.dumps(content | changed, indent=2, ensure_ascii=False) + "\n")
+        write_text(path, json.dumps(content | changed, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise OutputError(
             f"--set: {path} cannot be written ({error.strerror}) and is as it was; make {folder} writable, or set "
@@ -85,15 +83,3 @@ def _says(content: dict[str, Any], spec: PreprocessSpec) -> bool:
         return PreprocessSpec.from_hf(content, PREPROCESSOR) == spec
     except CheckpointError:
         return False
-
-
-def _replace(path: Path, text: str) -> None:
-    """Whatever interrupts this, the file is the old one or the new one, whole."""
-    building = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        building.write_text(text, encoding="utf-8")
-        if path.exists():
-            shutil.copymode(path, building)
-        os.replace(building, path)
-    finally:
-        building.unlink(missing_ok=True)

@@ -24,17 +24,10 @@ Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]  # title, columns, ro
 def describe_bundle(path: Path) -> tuple[list[Table], dict[str, Any]]:
     """Raises BundleError."""
     manifest = read_manifest(path)
-    spec = manifest.preprocess
-    resize = f"shortest edge {spec.resize_shortest}" if spec.resize_shortest else f"to {spec.resize_exact}"
-    normal = f", mean {list(spec.mean)}, std {list(spec.std)}" if spec.normalises else ""
     about = [
         ("variant", ", ".join([manifest.variant, *([f"{manifest.classes} classes"] if manifest.classes else [])])),
         ("weights", f"{manifest.weights.name} from {manifest.weights.origin}, sha256 {manifest.weights.sha256[:16]}"),
-        (
-            "preprocessing",
-            f"{spec.resample} {resize}, centre crop {spec.image_size[0]}x{spec.image_size[1]}, "
-            f"trained in {spec.channel_order}{normal}",
-        ),
+        ("preprocessing", manifest.preprocess.in_words()),
         *(("assumed", assumption) for assumption in manifest.assumptions),
         ("input, output", f"{_tensor(manifest.artifacts[0].input)} -> {_tensor(manifest.artifacts[0].output)}"),
         ("made with", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
@@ -117,8 +110,5 @@ def _tensor(facts: TensorFacts) -> str:
 
 
 def _xnnpack(graph: GraphFacts) -> str:
-    if graph.xnnpack_partitions is None or graph.not_delegated is None:
-        return "-"
-    total = sum(graph.operators.values())
     outside = f" (all but {', '.join(graph.not_delegated)})" if graph.not_delegated else ""
-    return f"{total - len(graph.not_delegated)} of {total} operators in {graph.xnnpack_partitions} part(s){outside}"
+    return f"{graph.in_xnnpack}{outside}"

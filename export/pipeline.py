@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mvit2.atomic_write import write_text
 from mvit2.bundle.manifest import (
     LABELS,
     SCHEMA_VERSION,
@@ -288,7 +289,7 @@ class _Build:
 
     def _manifest(self, reference: Reference, made: Converted, calibration: Calibration | None) -> Manifest:
         checkpoint, request, labels = self.checkpoint, self.request, self.checkpoint.config.labels
-        (self.folder / LABELS).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+        write_text(self.folder / LABELS, "".join(f"{label}\n" for label in labels))
         golden = write_golden(self.folder, replace(reference.images, scores=made.scores), made.artifacts, self.output)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,

@@ -19,9 +19,13 @@ from mvit2.image.masks import unlabelled_images
 from mvit2.image.preprocess import preprocess
 from mvit2.image.preprocess_spec import PreprocessSpec
 
-__all__ = ["FEWEST", "CalibrationSet", "bundled_crops", "calibration_images"]
+__all__ = ["BUNDLED_ONLY", "FEWEST", "CalibrationSet", "bundled_crops", "calibration_images"]
 
 FEWEST = 32
+BUNDLED_ONLY = (
+    "int8 is calibrated on crops of the few bundled photographs, which are not what your app will see: its accuracy is "
+    "not representative; give --calibration FOLDER with 200 or more of your pictures."
+)
 _HELD_OUT = 4  # one picture in ...
 _CROPS, _SMALLEST_CROP = 64, 0.4  # of the bundled photographs: how many, and their least share of an edge
 _SEVERAL = 2

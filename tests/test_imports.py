@@ -334,6 +334,8 @@ ONE_WAY = [
     # esbuild is no module of ours
     (r"subprocess\.(run|Popen|check_)", {"mvit2/worker_process.py", "export/apps/web_engines.py"}),
     (r"ORT_DISABLE_TELEMETRY", {"mvit2/telemetry.py"}),
+    (r"os\.replace\(", {"mvit2/atomic_write.py"}),
+    (r"math\.log10\(", {"mvit2/metrics/fidelity.py"}),
 ]
 
 

@@ -132,11 +132,10 @@ def _show(found: Audit) -> None:
 
 
 def _cells(row: Row, found: Audit) -> tuple[str, ...]:
-    from mvit2.runtime.audit.candidates import describe
 
     low, high = row.top1_interval
     top1 = f"{row.top1 / found.images:.1%} ({100 * low:.1f} to {100 * high:.1f})"
-    name, log_probability = describe(row.preprocess), f"{row.log_probability:.3f}"
+    name, log_probability = row.preprocess.in_words(), f"{row.log_probability:.3f}"
     possible = ["possible"] if row.possible else []
     if row.preprocess == found.configured:
         return name, top1, "", log_probability, "", ", ".join(["configured", *possible])
@@ -149,13 +148,13 @@ def _cells(row: Row, found: Audit) -> tuple[str, ...]:
 def _conclude(found: Audit, target: str, write: bool) -> dict[str, Any]:
     """Say what follows; with --set do it. Returns the settings that the winner needs, none if that is configured."""
     from mvit2.export.audit_checkpoint import PREPROCESSOR, settings, write_settings
-    from mvit2.runtime.audit.candidates import changes, describe
+    from mvit2.runtime.audit.candidates import changes
 
     told = [("told by these pictures", found.certain), ("not told, so left as configured", found.open)]
     sure = "; ".join(f"{what}: {', '.join(axes)}" for what, axes in told if axes)
     if found.right:
         screen.result(
-            f"keep the configured {describe(found.configured)}: no other is better by a difference that "
+            f"keep the configured {found.configured.in_words()}: no other is better by a difference that "
             f"{found.images} pictures can show{', and nothing was set' if write else ''}."
         )
         screen.result(sure)
@@ -163,7 +162,7 @@ def _conclude(found: Audit, target: str, write: bool) -> dict[str, Any]:
     best, configured = found.row(found.winner), found.row(found.configured)
     screen.result(
         f"wrong: {', '.join(changes(found.configured, found.winner))}. The weights want "
-        f"{describe(found.winner)}; the configured {describe(found.configured)} costs "
+        f"{found.winner.in_words()}; the configured {found.configured.in_words()} costs "
         f"{100 * (best.top1 - configured.top1) / found.images:.1f} points of top-1 ({best.gained} pictures lost, "
         f"{best.lost} won)."
     )

@@ -169,7 +169,7 @@ def _difference_row(d: Difference) -> tuple[str, ...]:
 def _fidelity_row(artifact: Artifact, quantisation: Quantisation) -> tuple[str, ...]:
     from mvit2.metrics.fidelity import confidence_interval
 
-    f, graph = quantisation.fidelity, artifact.graph
+    f = quantisation.fidelity
     first = second = "-"
     if isinstance(f.accuracy, Accuracy) and isinstance(f.float_accuracy, Accuracy):
         low, high = confidence_interval(f.accuracy.top1, f.images)
@@ -178,10 +178,8 @@ def _fidelity_row(artifact: Artifact, quantisation: Quantisation) -> tuple[str, 
     elif isinstance(f.accuracy, MaskAccuracy) and isinstance(f.float_accuracy, MaskAccuracy):
         first = f"{f.accuracy.share:.1%} / {f.float_accuracy.share:.1%}"
         second = f"{f.accuracy.pixel_accuracy:.1%} / {f.float_accuracy.pixel_accuracy:.1%}"
-    total, left = sum(graph.operators.values()), graph.not_delegated
-    share = "-" if left is None else f"{1 - len(left) / total:.0%}, {graph.xnnpack_partitions} part(s)"
-    error = f"{f.max_error:.2f}"
-    return artifact.file.path, f"{f.agreement:.1%}", f"{f.snr_db:.1f} dB", error, first, second, share
+    figures = f"{f.agreement:.1%}", f"{f.snr_db:.1f} dB", f"{f.max_error:.2f}"
+    return artifact.file.path, *figures, first, second, artifact.graph.in_xnnpack
 
 
 screen = Screen()

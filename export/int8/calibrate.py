@@ -10,7 +10,7 @@ from mvit2.errors import ConversionError
 from mvit2.export.listener import Listener
 from mvit2.export.request import ExportRequest
 from mvit2.image.preprocess_spec import PreprocessSpec
-from mvit2.quantize.calibration import CalibrationSet, bundled_crops, calibration_images
+from mvit2.quantize.calibration import BUNDLED_ONLY, CalibrationSet, bundled_crops, calibration_images
 from mvit2.quantize.plan import Plan
 
 if TYPE_CHECKING:
@@ -41,10 +41,7 @@ class Simulated:
 def calibrate(request: ExportRequest, spec: PreprocessSpec, listener: Listener) -> CalibrationSet:
     """The pictures that ``request`` names. Raises UsageError."""
     if request.calibration is None:
-        listener.warn(
-            "int8 is calibrated on crops of the few bundled photographs, which are not what your app will see: "
-            "its accuracy is not representative; give --calibration FOLDER with 200 or more of your pictures."
-        )
+        listener.warn(BUNDLED_ONLY)
         return bundled_crops(spec, request.seed)
     return calibration_images(
         Path(request.calibration),

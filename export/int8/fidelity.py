@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from mvit2.difference import Measure
-from mvit2.metrics.fidelity import agreement, centred_logits, logit_snr
+from mvit2.metrics.fidelity import agreement, centred_logits, logit_snr, snr_db
 from mvit2.runtime.engines.backend import Array
 from mvit2.runtime.tasks.compare import log_softmax
 
 __all__ = ["Nearness", "nearness"]
-
-_MOST_DB = 150.0  # as mvit2.metrics.fidelity has it, of equal ones
 
 
 class Nearness(NamedTuple):
@@ -38,8 +35,7 @@ def _of_logits(reference: Array, candidate: Array) -> Nearness:
 def _of_masks(reference: Array, candidate: Array) -> Nearness:
     """As if each pixel were a vector of zeros with a one at its class: two that differ are apart by 2 of 1."""
     others = float(np.mean(reference != candidate))
-    snr = _MOST_DB if not others else -10 * math.log10(2 * others)
-    return Nearness(1 - others, snr, float(others > 0))
+    return Nearness(1 - others, snr_db(1, 2 * others), float(others > 0))
 
 
 _BY_MEASURE: Mapping[Measure, Callable[[Array, Array], Nearness]] = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mvit2.atomic_write import write_bytes
 from mvit2.errors import MissingEngineError, OutputError
 from mvit2.export.listener import Listener
 from mvit2.export.request import ExportRequest
@@ -62,7 +64,9 @@ def plot(losses: Sequence[BlockLoss], file: Path) -> None:
         axes.text(loss.alone_snr_db, row, f" {loss.alone_agreement:.0%} same top-1", va="center", fontsize=8)
     axes.margins(x=0.2)
     try:
-        figure.savefig(file, dpi=120)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=file.suffix.lower()[1:], dpi=120)
+        write_bytes(file, drawn.getvalue())
     except (OSError, ValueError) as error:
         raise OutputError(f"--plot {file} cannot be written ({error}); name a .png, .svg or .pdf file.") from None
     finally:

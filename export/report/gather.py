@@ -13,6 +13,7 @@ from mvit2.errors import MissingEngineError
 from mvit2.export.listener import Listener, Silent
 from mvit2.image.dataset import PHOTOS
 from mvit2.image.masks import unlabelled_images
+from mvit2.quantize.calibration import BUNDLED_ONLY
 from mvit2.runtime.bench.models import find_subjects, usable
 from mvit2.runtime.bench.run import Machine, Trial, bench, machine
 from mvit2.runtime.timing import Bounds
@@ -124,10 +125,7 @@ def _warnings(manifest: Manifest) -> tuple[str, ...]:
     if manifest.weights.name == "untrained":
         said.append("The weights were never trained: sizes and times are real, answers and accuracy mean nothing.")
     if manifest.calibration is not None and manifest.calibration.source == "bundled photographs":
-        said.append(
-            "int8 was calibrated on crops of the few bundled photographs, which are not what your app will see: its "
-            "accuracy is not representative. Export with --calibration FOLDER and 200 or more of your pictures."
-        )
+        said.append(BUNDLED_ONLY)
     return tuple(said)
 
 

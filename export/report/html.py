@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
+from mvit2.atomic_write import write_text
 from mvit2.errors import BundleError, OutputError
 from mvit2.export.templating import environment
 
@@ -43,11 +42,7 @@ def page(report: Report) -> str:
 
 
 def _write_whole(file: Path, text: str) -> None:
-    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
-        part.write_bytes(text.encode("utf-8", "replace"))  # a file's name may hold what is no text
-        os.replace(part, file)
+        write_text(file, text)
     except OSError as error:
         raise OutputError(f"{file} cannot be written ({error.strerror}); it is as it was before.") from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from mvit2.bundle.manifest import Artifact, GraphFacts, Manifest
+from mvit2.bundle.manifest import Artifact, Manifest
 from mvit2.difference import Measure
 from mvit2.runtime.tasks.outputs import output_of
 from mvit2.tasks import SEGMENT
@@ -23,7 +23,6 @@ __all__ = [
     "ERRORS",
     "answer",
     "by_float32",
-    "delegation",
     "export_again",
     "highlights",
     "hub_id",
@@ -99,15 +98,6 @@ def postprocessing(manifest: Manifest) -> tuple[str, ...]:
     }[name]
     cut = spec.resize_exact != spec.image_size
     return (*steps, *(("Undo resize and crop: what the crop cut off was not seen and has no class.",) if cut else ()))
-
-
-def delegation(graph: GraphFacts) -> str:
-    """What XNNPACK runs of a TFLite model; "-" for others."""
-    if graph.xnnpack_partitions is None or graph.not_delegated is None:
-        return "-"
-    total = sum(graph.operators.values())
-    parts = graph.xnnpack_partitions
-    return f"{total - len(graph.not_delegated)} of {total} in {parts} partition{'' if parts == 1 else 's'}"
 
 
 def by_float32(manifest: Manifest, artifact: Artifact) -> float | None:

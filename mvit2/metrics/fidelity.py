@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SMALLEST_PROBABILITY", "agreement", "centred_logits", "confidence_interval", "logit_snr", "top_k_hits"]
+__all__ = [
+    "SMALLEST_PROBABILITY",
+    "agreement",
+    "centred_logits",
+    "confidence_interval",
+    "logit_snr",
+    "snr_db",
+    "top_k_hits",
+]
 
 # Below this a float32 softmax underflows towards 0 and its logarithm means nothing.
 SMALLEST_PROBABILITY = 1e-30
@@ -24,8 +32,11 @@ def centred_logits(probabilities: NDArray[Any]) -> NDArray[np.float64]:
 def logit_snr(reference: NDArray[Any], candidate: NDArray[Any]) -> float:
     """10 log10(power of the reference / power of the difference) in dB, of centred logits [N, classes]."""
     a, b = (x.astype(np.float64) - x.astype(np.float64).mean(-1, keepdims=True) for x in (reference, candidate))
-    noise = float(np.square(a - b).sum())
-    signal = float(np.square(a).sum())
+    return snr_db(float(np.square(a).sum()), float(np.square(a - b).sum()))
+
+
+def snr_db(signal: float, noise: float) -> float:
+    """10 log10(signal / noise) of two powers, in dB; at most 150, of equal numbers too."""
     if noise <= signal * 10 ** (-_MOST_DB / 10):
         return _MOST_DB
     return 10 * math.log10(max(signal, 1e-300) / noise)

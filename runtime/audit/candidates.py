@@ -23,7 +23,7 @@ from mvit2.runtime.machine import usable_cores
 from mvit2.runtime.tasks.bundle_model import open_artifact, scores_of
 from mvit2.tasks import CLASSIFY, require_task
 
-__all__ = ["AXES", "Answer", "Measured", "Subject", "changes", "describe", "measure", "open_subject", "variants"]
+__all__ = ["AXES", "Answer", "Measured", "Subject", "changes", "measure", "open_subject", "variants"]
 
 Answer = Callable[[NDArray[np.uint8], PreprocessSpec], NDArray[np.float32]]
 """uint8 RGB [N, H, W, 3], to be ordered and scaled as the spec says -> softmax probabilities [N, classes]."""
@@ -85,11 +85,6 @@ def variants(configured: PreprocessSpec, any_scale: bool = True) -> tuple[Prepro
         kept = configured.resample if resize == (None, None) else resample  # nothing to filter
         found.append(PreprocessSpec(configured.image_size, *resize, kept, order, scale))
     return tuple(dict.fromkeys(found))
-
-
-def describe(spec: PreprocessSpec) -> str:
-    """As ``PreprocessSpec.in_words``."""
-    return spec.in_words()
 
 
 def changes(one: PreprocessSpec, other: PreprocessSpec) -> list[str]:

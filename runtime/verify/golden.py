@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mvit2.atomic_write import write_bytes, write_json
 from mvit2.bundle.manifest import Artifact, FileRecord, Manifest, verified_path
 from mvit2.errors import BundleError, ImageError
 from mvit2.image.decode import load_image
@@ -99,14 +100,14 @@ def write_golden(
         case = _Case(name, None if picture is None else f"golden/{name}.png", f"golden/{name}.rgb")
         if case.picture is not None and picture is not None:
             Image.fromarray(picture).save(bundle / case.picture)
-        (bundle / case.pixels).write_bytes(pixels.tobytes())
+        write_bytes(bundle / case.pixels, pixels.tobytes())
         cases.append(case)
         files += [file for file in (case.picture, case.pixels) if file]
     scores = {}
     for artifact in artifacts:
         name = artifact.file.path
         scores[name] = _Scores(f"golden/{name}{output.suffix}", output.tolerances[artifact.precision])
-        (bundle / scores[name].file).write_bytes(golden.scores[name].astype(_stored(output)).tobytes())
+        write_bytes(bundle / scores[name].file, golden.scores[name].astype(_stored(output)).tobytes())
         files.append(scores[name].file)
     height, width, channels = golden.pixels.shape[1:]
     shape = next(iter(golden.scores.values())).shape[1:]
@@ -116,7 +117,7 @@ def write_golden(
         tuple(cases),
         scores,
     )
-    (bundle / GOLDEN).write_text(json.dumps(asdict(index), indent=1) + "\n", encoding="utf-8")
+    write_json(bundle / GOLDEN, asdict(index))
     return files
 
 

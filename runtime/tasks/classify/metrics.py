@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from mvit2.bundle.manifest import Precision
-from mvit2.metrics.fidelity import confidence_interval
+from mvit2.metrics.fidelity import confidence_interval, snr_db
 from mvit2.runtime.tasks.record import Answer, Row
 
 __all__ = [
@@ -21,11 +21,9 @@ __all__ = [
     "Named",
     "Subject",
     "pairwise",
-    "snr_db",
     "summarise",
+    "total_snr_db",
 ]
-
-_MOST_DB = 150.0  # of equal numbers, as in mvit2.metrics.fidelity
 
 
 @dataclass(frozen=True)
@@ -147,19 +145,16 @@ def _of_artifacts(subject: Subject, read: Sequence[Row[Answer]]) -> tuple[Artifa
             confidence_interval(top1[artifact], len(read)),
             confidence_interval(top5[artifact], len(read)),
             agreement=_agreement(read, i, subject.reference or 0) if compared else None,
-            snr_db=snr_db(read, i) if compared else None,
+            snr_db=total_snr_db(read, i) if compared else None,
             max_drift=max(row.answers[i].drift or 0.0 for row in read) if compared else None,
         )
         found.append(figures)
     return tuple(found)
 
 
-def snr_db(read: Sequence[Row[Any]], i: int) -> float:
+def total_snr_db(read: Sequence[Row[Any]], i: int) -> float:
     """metrics.fidelity.logit_snr of all pictures, from the sums over each; exact sums, so that no order matters."""
-    signal, noise = math.fsum(row.power for row in read), math.fsum(row.answers[i].noise or 0.0 for row in read)
-    if noise <= signal * 10 ** (-_MOST_DB / 10):
-        return _MOST_DB
-    return 10 * math.log10(max(signal, 1e-300) / noise)
+    return snr_db(math.fsum(row.power for row in read), math.fsum(row.answers[i].noise or 0.0 for row in read))
 
 
 def _agreement(read: Sequence[Row[Answer]], i: int, j: int) -> float:

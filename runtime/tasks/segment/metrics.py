@@ -11,7 +11,7 @@ import numpy as np
 from mvit2.bundle.manifest import Precision
 from mvit2.image.masks import no_pixel
 from mvit2.metrics.confusion import Cell, Confusion, mean_iou
-from mvit2.runtime.tasks.classify.metrics import Subject, pairwise, snr_db
+from mvit2.runtime.tasks.classify.metrics import Subject, pairwise, total_snr_db
 from mvit2.runtime.tasks.record import MaskAnswer, Row
 
 __all__ = ["MaskClass", "MaskDisagreement", "MaskEvaluation", "MaskFigures", "summarise_masks"]
@@ -115,7 +115,7 @@ def _of_artifact(subject: Subject, read: Sequence[Row[MaskAnswer]], i: int, tota
         total.pixel_accuracy or 0.0,
         iou,
         agreement=_agreement(read, i, subject.reference or 0) if compared else None,
-        snr_db=snr_db(read, i) if compared and read[0].answers[i].noise is not None else None,
+        snr_db=total_snr_db(read, i) if compared and read[0].answers[i].noise is not None else None,
         confusion=total.cells,
     )
 

@@ -23,7 +23,7 @@ from mvit2.export.audit_checkpoint import PREPROCESSOR, settings, subject_of, wr
 from mvit2.image.preprocess import preprocess, to_pixel_values
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.metrics.fidelity import confidence_interval
-from mvit2.runtime.audit.candidates import Measured, changes, describe, measure, open_subject, variants
+from mvit2.runtime.audit.candidates import Measured, changes, measure, open_subject, variants
 from mvit2.runtime.audit.verdict import judge
 
 Run = Callable[..., CompletedProcess[str]]
@@ -122,7 +122,7 @@ def test_variants(
     ],
 )
 def test_describe(spec: PreprocessSpec, text: str) -> None:
-    assert describe(spec) == text
+    assert spec.in_words() == text
 
 
 # ---- the verdict ----
