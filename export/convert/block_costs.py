@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from mvit2.network.mobilevitv2 import (
     Network,
     Pointwise,
     QueryKeyValue,
+    SeparableSelfAttention,
     TransformerLayer,
 )
 
@@ -36,7 +38,12 @@ _KINDS: tuple[tuple[type[nn.Module], str], ...] = (
     (Pointwise, "linear"),
 )
 _POINTWISE = (Pointwise, QueryKeyValue)
-_CHANNELS_LAST = (TransformerLayer, GlobalNorm, *_POINTWISE)
+_CHANNELS_LAST = (TransformerLayer, GlobalNorm, SeparableSelfAttention, *_POINTWISE)
+# Of the products of activations, by the (height, width, channels) of a module's output: an attention's weighted sum of
+# the keys (its context), and each value times that.
+_PRODUCTS: tuple[tuple[type[nn.Module], Callable[[int, int, int], int]], ...] = (
+    (SeparableSelfAttention, lambda height, width, channels: 2 * height * width * channels),
+)
 
 
 @torch.no_grad()
@@ -54,6 +61,7 @@ def network_blocks(model: Network, image_size: tuple[int, int]) -> tuple[Block, 
         if isinstance(module, (nn.Conv2d, nn.Linear, *_POINTWISE)):
             weight = module.convolution.weight if isinstance(module, _POINTWISE) else module.weight
             macs[block] += height * width * weight.numel()
+        macs[block] += sum(count(height, width, channels) for kind, count in _PRODUCTS if isinstance(module, kind))
         if name == block:
             shapes[block] = (height, width, channels)
 

@@ -24,7 +24,7 @@ class Block:
         kind: what it is, in words.
         shape: of its output: height, width, channels; (1, 1, classes) for the classifier.
         parameters: how many numbers it learned.
-        macs: multiply-accumulates of its convolutions and linear layers.
+        macs: multiply-accumulates of its convolutions, its linear layers, and the products of its attention.
 
     Raises BundleError for numbers that no network has.
     """

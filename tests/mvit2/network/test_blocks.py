@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mvit2.export.convert.block_costs import network_blocks
 from mvit2.export.convert.fold import export_form
 from mvit2.network.blocks import block_of
-from mvit2.network.mobilevitv2 import MobileViTV2Classifier
+from mvit2.network.mobilevitv2 import MobileViTV2Classifier, SeparableSelfAttention
 from mvit2.network.mobilevitv2_config import VARIANTS, ModelConfig, Variant
 
 
@@ -48,11 +48,24 @@ def test_parameters_are_the_published_ones(variant: Variant) -> None:
 
 @pytest.mark.parametrize("size", [(256, 256), (128, 192)], ids=str)
 def test_multiply_accumulates_are_those_that_torch_counts(size: tuple[int, int]) -> None:
-    """torch's own counter counts two operations for each, and every convolution and product."""
+    """torch's own counter counts two operations for each, and every convolution and product of matrices.
+
+    Attention here multiplies without matrices: the sum of keys by their scores, and values by this sum, are a
+    multiplication each for every number of the map.
+    """
     model = MobileViTV2Classifier(ModelConfig(width_multiplier=0.5)).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, *size))
-    assert 2 * sum(block.macs for block in network_blocks(model, size)) == counter.get_total_flops()
+    attention = [m for m in model.modules() if isinstance(m, SeparableSelfAttention)]
+    channels, depths, height, width = (64, 96, 128), (2, 4, 3), *size
+    maps = [height // stride * (width // stride) for stride in (8, 16, 32)]
+    products = [2 * n * c * d for n, c, d in zip(maps, channels, depths, strict=True)]
+    assert len(attention) == sum(depths)
+    blocks = network_blocks(model, size)
+    assert sum(block.macs for block in blocks) == counter.get_total_flops() // 2 + sum(products)
+    layers = [block.macs for block in blocks if block.name.startswith("encoder.layer.4.transformer")]
+    c, n = channels[2], maps[2]
+    assert layers == [n * (c * (2 * c + 1) + c * c + 2 * c * 2 * c + 2 * c)] * depths[2]  # qkv, out, ffn, products
 
 
 def test_blocks_in_their_order_with_their_maps() -> None:
