@@ -159,6 +159,7 @@ def assemble(
             f"{where} holds {row.variant_noun} {found}, --variant says {variant}: correct it or leave it out."
         )
     _refuse_other_labels(opened)
+    _refuse_other_answers(opened)
     config = _relabelled(opened.config, labels)
     notes = (*([source.warning] if source.warning else []), *opened.notes, *preprocess.assumptions)
     if config.labels[0] == "LABEL_0":
@@ -306,6 +307,24 @@ def assumed_preprocess(opened: Opened, choice: PreprocessChoice, why: str) -> Pr
         f"images, or say it: {' '.join(missing)}."
     )
     return Preprocess(spec, (note,))
+
+
+def _refuse_other_answers(opened: Opened) -> None:
+    """A classifier's scores are a softmax; of one class it is always 1, and of independent ones it means nothing."""
+    config = opened.config
+    several = config.num_labels > 1
+    if opened.task is not CLASSIFY or (several and config.problem_type == "single_label_classification"):
+        return
+    advice = (
+        "for a softmax, set problem_type to single_label_classification"
+        if several
+        else "of a yes-or-no classifier trained with a sigmoid, save a head of two rows, zeros and yours: their "
+        "softmax is that sigmoid"
+    )
+    raise CheckpointError(
+        f"{opened.where}: problem_type is {config.problem_type!r} with {config.num_labels} output(s), accepted: "
+        f"single_label_classification with 2 or more, whose softmax the scores of a bundle are; {advice}."
+    )
 
 
 def _refuse_other_labels(opened: Opened) -> None:

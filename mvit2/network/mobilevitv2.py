@@ -11,7 +11,7 @@ Shapes: B images, C channels, H x W pixels, p pixels along a patch's edge, nh x 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 import torch.nn.functional as F
@@ -282,6 +282,13 @@ class MobileViTV2(nn.Module):
         return BackboneOutput(states[-1], pooled, tuple(states))
 
 
+class ClassifierOutput(NamedTuple):
+    """What a classifier returns where it is given labels."""
+
+    loss: Tensor  # ()
+    logits: Tensor  # (B, classes)
+
+
 class Network(nn.Module):
     """A backbone and the head of a task (mvit2.tasks): float32 (B, num_channels, H, W) -> logits."""
 
@@ -304,5 +311,26 @@ class MobileViTV2Classifier(Network):
         self.dropout = nn.Dropout(config.classifier_dropout_prob)
         self.classifier = nn.Linear(config.stage_channels[-1], config.num_labels)
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        return self.classifier(self.dropout(self.mobilevitv2(pixel_values).pooler_output))
+    @overload
+    def forward(self, pixel_values: Tensor, labels: None = None) -> Tensor: ...
+    @overload
+    def forward(self, pixel_values: Tensor, labels: Tensor) -> ClassifierOutput: ...
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> Tensor | ClassifierOutput:
+        logits: Tensor = self.classifier(self.dropout(self.mobilevitv2(pixel_values).pooler_output))
+        return logits if labels is None else ClassifierOutput(self.loss(logits, labels), logits)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """As transformers computes it for the configuration's ``problem_type``.
+
+        Args:
+            logits: float32 (B, classes), what the network returned.
+            labels: of a single label int64 (B,), class indices; of several float (B, classes), 0 or 1 each; of a
+                regression float (B, classes), or (B,) where there is one.
+        """
+        kind = self.config.problem_type
+        if kind == "regression":
+            one = self.config.num_labels == 1
+            return F.mse_loss(logits.squeeze(), labels.squeeze()) if one else F.mse_loss(logits, labels)
+        if kind == "multi_label_classification":
+            return F.binary_cross_entropy_with_logits(logits, labels)
+        return F.cross_entropy(logits.view(-1, self.config.num_labels), labels.view(-1))

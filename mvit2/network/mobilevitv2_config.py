@@ -14,6 +14,7 @@ __all__ = [
     "ACTIVATION_NAMES",
     "DILATION_RULES",
     "PATCH_RULES",
+    "PROBLEM_TYPES",
     "VARIANTS",
     "ModelConfig",
     "Variant",
@@ -58,6 +59,7 @@ def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -
 
 
 ACTIVATION_NAMES = ("swish", "silu", "relu", "relu6", "gelu", "hardswish", "leaky_relu", "sigmoid", "tanh", "mish")
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 PATCH_RULES = ("transformers", "ml-cvnets")
 DILATION_RULES = ("transformers", "ml-cvnets")
 _OURS = ("labels", "dilation_rule", "patch_rule")  # fields of a ModelConfig that no config.json has
@@ -82,7 +84,6 @@ _BOOKKEEPING = (
 )
 # Generic Hugging Face fields that would change the network or its output, accepted at these values alone.
 _FIXED: Mapping[str, tuple[object, ...]] = {
-    "problem_type": (None, "single_label_classification"),
     "chunk_size_feed_forward": (0,),
     "is_encoder_decoder": (False,),
     "quantization_config": (None,),
@@ -136,6 +137,9 @@ class ModelConfig:
     * "transformers": the transformer does not see its last row or column, and puts zeros there. ``from_hf`` sets it.
     * "ml-cvnets": the map is stretched first, as Apple's code and timm's do.
 
+    ``problem_type`` says what a classifier's logits mean, and so its loss (MobileViTV2Classifier.loss). Where a file
+    has none, one class is a regression, as in transformers.
+
     Raises:
         CheckpointError: a value that no MobileViTV2 network can have.
     """
@@ -164,6 +168,7 @@ class ModelConfig:
     ffn_dropout: float = 0.0
     dilation_rule: str = "transformers"
     patch_rule: str = "ml-cvnets"
+    problem_type: str = PROBLEM_TYPES[0]
     labels: tuple[str, ...] = field(default_factory=lambda: _numbered(1000))
 
     def __post_init__(self) -> None:
@@ -178,6 +183,8 @@ class ModelConfig:
         _require(self.output_stride in (8, 16, 32), "output_stride", self.output_stride, "8, 16 or 32")
         rules = " or ".join(DILATION_RULES)
         _require(self.dilation_rule in DILATION_RULES, "dilation_rule", self.dilation_rule, rules)
+        kinds = " or ".join(PROBLEM_TYPES)
+        _require(self.problem_type in PROBLEM_TYPES, "problem_type", self.problem_type, kinds)
         rules = " or ".join(PATCH_RULES)
         _require(self.patch_rule in PATCH_RULES, "patch_rule", self.patch_rule, rules)
         _require(len(self.labels) > 0, "id2label", self.labels, "at least one class")
@@ -264,6 +271,8 @@ class ModelConfig:
         known = {f.name: f for f in fields(cls) if f.name not in _OURS}
         values: dict[str, Any] = {}
         for name, value in config.items():
+            if name == "problem_type" and value is None:  # told by the number of classes, below
+                continue
             if name in known:
                 values[name] = _convert(source, name, value, known[name].default)
             elif name in _FIXED:
@@ -272,6 +281,8 @@ class ModelConfig:
                 near = did_you_mean(name, known)
                 raise CheckpointError(f"{source}: field {name!r} is not one of a MobileViTV2 configuration.{near}")
         labels = _labels(config, source)
+        if len(labels) == 1 and config.get("problem_type") is None:  # as transformers takes it
+            values["problem_type"] = "regression"
         try:
             return cls(**values, labels=labels, patch_rule="transformers")
         except CheckpointError as error:

@@ -140,7 +140,7 @@ BOOKKEEPING: dict[str, Any] = {  # no number depends on them
     "label2id": {"a": 0},
 }
 FIXED: dict[str, tuple[Any, Any]] = {  # accepted, refused
-    "problem_type": ("single_label_classification", "multi_label_classification"),
+    "problem_type": ("single_label_classification", "ordinal"),
     "chunk_size_feed_forward": (0, 1),
     "is_encoder_decoder": (False, True),
 }
