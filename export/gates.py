@@ -8,6 +8,8 @@ from mvit2.bundle.manifest import Artifact
 from mvit2.difference import Difference
 from mvit2.errors import CheckFailed
 
+from .formats import format_of
+
 __all__ = ["gate"]
 
 
@@ -19,8 +21,11 @@ def gate(differences: Sequence[Difference], artifacts: Iterable[Artifact]) -> No
     for artifact in artifacts:
         graph, file = artifact.graph, artifact.file.path
         beyond = ", ".join(graph.flex_or_custom) or "none"
-        if artifact.engine == "litert" and (graph.flex_or_custom or graph.max_rank > 4):
+        row = format_of(artifact)
+        if row is None or row.max_rank is None:
+            continue
+        if graph.flex_or_custom or graph.max_rank > row.max_rank:
             raise CheckFailed(
-                f"{file} holds tensors of rank {graph.max_rank} (accepted: up to 4) and the operators {beyond} "
-                "beyond TFLite's own (accepted: none). No bundle was written."
+                f"{file} holds tensors of rank {graph.max_rank} (accepted: up to {row.max_rank}) and the operators "
+                f"{beyond} beyond {row.title}'s own (accepted: none). No bundle was written."
             )

@@ -37,6 +37,7 @@ from mvit2.tflite_file import read_tflite
 from mvit2.versions import installed
 
 from .atomic import check_target, under_construction
+from .formats import FORMATS, LIBRARIES, FormatName
 from .gates import gate
 from .listener import Listener, Silent
 from .parity_inputs import parity_inputs
@@ -105,7 +106,7 @@ def _report(bundle: Path, name: str, listener: Listener) -> None:
 def _require_libraries() -> None:
     from importlib.util import find_spec
 
-    for module in ("torch", "safetensors", "onnx", "onnxsim", "onnxruntime", "onnx2tf", "ai_edge_litert"):
+    for module in ("torch", "safetensors", *LIBRARIES):
         if find_spec(module) is None:
             raise MissingEngineError(module, "export")
 
@@ -152,12 +153,16 @@ class _Build:
 
     @property
     def onnx(self) -> Path:
-        """Where ONNX files go: they are part of the bundle only where they were asked for."""
-        return self.folder if "onnx" in self.request.formats else self.scratch
+        """Where ONNX files go, which the others are made from."""
+        return self._home("onnx")
+
+    def _home(self, format: FormatName) -> Path:
+        """Where its files go: they are part of the bundle only where they were asked for."""
+        return self.folder if format in self.request.formats else self.scratch
 
     def _quantiser(self) -> Quantiser:
-        homes = {"tflite": self.folder, "onnx": self.onnx}
-        files = {f: homes[f] / f"model_float32.{f}" for f in homes if f in self.request.converted}
+        homes = {name: self._home(name) for name in self.request.converted}
+        files = {name: home / FORMATS[name].file("float32") for name, home in homes.items()}
         return Quantiser(self.request, self.checkpoint, self.card, self.listener, files)
 
     def _reference(self) -> Reference:

@@ -20,6 +20,7 @@ from mvit2.image.preprocess_choice import (
 from mvit2.network.architectures import find_variant
 from mvit2.network.mobilevitv2_config import PATCH_RULES
 
+from .formats import FORMATS, IN_ALL, FormatName, converted
 from .option import option, read_fields
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_OPSET",
     "ExportRequest",
-    "Format",
     "parse_formats",
     "parse_ignore",
     "parse_image_size",
@@ -39,26 +39,26 @@ __all__ = [
     "parse_quantize",
 ]
 
-Format = Literal["onnx", "tflite", "ort"]
-FORMATS: tuple[Format, ...] = ("onnx", "tflite", "ort")
-ALL: tuple[Format, ...] = ("onnx", "tflite")  # an .ort is the ONNX model once more
 IOS: tuple[IO, ...] = ("image", "tensor")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("scores", "mask")
 QUANTIZE: tuple[Precision, ...] = ("float16", "dynamic", "int8", "full-int8")
-_FOR_ONNX: tuple[Precision, ...] = ("int8",)
 OPSETS = range(13, 21)
 DEFAULT_OPSET = 18
 _EDGES = range(64, 1025, 32)
+_NAMED = ", ".join(f"{row.name} ({row.hint})" if row.hint else row.name for row in FORMATS.values())
+_FORMATS_HELP = f"{_NAMED} or all, which is {' and '.join(IN_ALL)}; repeatable."
+_USUAL = ", ".join(f"{precision} for {row.title}" for row in FORMATS.values() for precision in row.usual)
+_QUANTIZE_HELP = f"none, {', '.join(QUANTIZE)}; repeatable. Default: {_USUAL}."
 
 
-def parse_formats(given: str | Sequence[str]) -> tuple[Format, ...]:
+def parse_formats(given: str | Sequence[str]) -> tuple[FormatName, ...]:
     """``--format`` words, "all" among them, in the order of FORMATS. Raises UsageError with a suggestion."""
     words = _words(given)
     for word in words or ("",):
         if word not in (*FORMATS, "all"):
             near = did_you_mean(word, (*FORMATS, "all"))
             raise UsageError(f"unknown --format {word!r}.{near} Choose {', '.join(FORMATS)} or all.")
-    return tuple(f for f in FORMATS if f in words or ("all" in words and f in ALL))
+    return tuple(f for f in FORMATS if f in words or ("all" in words and f in IN_ALL))
 
 
 def _words(given: str | Sequence[str]) -> Sequence[str]:
@@ -152,12 +152,12 @@ class ExportRequest:
     task: str | None = field(
         default=None, metadata=option(str, "TASK", "classify or segment; default: what the checkpoint is for.")
     )
-    formats: Sequence[Format | Literal["all"]] = field(
-        default=ALL,
+    formats: Sequence[FormatName | Literal["all"]] = field(
+        default=IN_ALL,
         metadata=option(
             list,
             "FORMAT",
-            "onnx, tflite, ort (ONNX Runtime Mobile) or all, which is onnx and tflite; repeatable.",
+            _FORMATS_HELP,
             "--format",
             "-f",
             parse=parse_formats,
@@ -234,7 +234,7 @@ class ExportRequest:
         metadata=option(
             list,
             "SCHEME",
-            "none, float16, dynamic, int8, full-int8; repeatable. Default: int8 for TFLite.",
+            _QUANTIZE_HELP,
             parse=parse_quantize,
         ),
     )
@@ -293,8 +293,9 @@ class ExportRequest:
             self.check_edge(edge)
         if self.opset not in OPSETS:
             raise UsageError(f"--opset is {self.opset}, accepted: {OPSETS.start} to {OPSETS.stop - 1}.")
-        if self.dynamic_batch and "tflite" in self.formats:
-            raise UsageError("--dynamic-batch is for ONNX; TFLite takes one image: add --format onnx.")
+        fixed = next((FORMATS[name].title for name in self.converted if not FORMATS[name].open_batch), None)
+        if self.dynamic_batch and fixed is not None:
+            raise UsageError(f"--dynamic-batch is for ONNX; {fixed} takes one image: add --format onnx.")
         self._check_module()
 
     def _check_module(self) -> None:
@@ -332,9 +333,7 @@ class ExportRequest:
 
     def _check_quantisation(self) -> None:
         reading = self.reading  # refuses impossible words
-        alone = [q for q in self.quantize or () if q not in _FOR_ONNX]
-        if alone and "tflite" not in self.formats:
-            raise UsageError(f"--quantize {alone[0]} is for TFLite, ONNX takes int8: add --format tflite.")
+        self._check_precisions()
         if self.dynamic_batch and self.quantize:
             raise UsageError("--dynamic-batch exports float32 only: add --quantize none.")
         for flag, value, least in (
@@ -351,17 +350,26 @@ class ExportRequest:
         if self.max_drop is not None and not (self.max_drop >= 0 and self.evaluation):
             raise UsageError(f"--max-drop is {self.max_drop}, accepted: 0 or more points, together with --eval FOLDER.")
 
-    def quantised(self, format: Format) -> tuple[Precision, ...]:
+    def _check_precisions(self) -> None:
+        """Every one of them is for one of the formats."""
+        rows = [FORMATS[name] for name in self.converted]
+        for word in self.quantize or ():
+            able = [row for row in FORMATS.values() if row.made_from is None and word in row.precisions]
+            if able and not any(row in rows for row in able):
+                takes = ", ".join(f"{row.title} takes {', '.join(row.precisions)}" for row in rows)
+                titles, first = " and ".join(row.title for row in able), able[0].name
+                raise UsageError(f"--quantize {word} is for {titles}, {takes}: add --format {first}.")
+
+    def quantised(self, format: FormatName) -> tuple[Precision, ...]:
         """The quantised artifacts of ``format``, in the order of QUANTIZE."""
         if self.quantize is None:
-            return ("int8",) if format == "tflite" else ()
-        return tuple(q for q in QUANTIZE if q in self.quantize and (format == "tflite" or q in _FOR_ONNX))
+            return FORMATS[format].usual
+        return tuple(q for q in QUANTIZE if q in self.quantize and q in FORMATS[format].precisions)
 
     @property
-    def converted(self) -> tuple[Format, ...]:
-        """The formats that torch's network is converted to; an .ort is made of the ONNX model."""
-        wanted = {"onnx" if format == "ort" else format for format in self.formats}
-        return tuple(f for f in FORMATS if f in wanted)
+    def converted(self) -> tuple[FormatName, ...]:
+        """The formats that torch's network is converted to; others are made of these."""
+        return converted(self.formats)
 
     @staticmethod
     def check_edge(edge: int) -> None:

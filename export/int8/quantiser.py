@@ -9,17 +9,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from mvit2.bundle.manifest import Artifact, Engine, GraphFacts, Precision, record
+from mvit2.bundle.manifest import Artifact, GraphFacts, Precision, record
 from mvit2.bundle.measurements import Fidelity, Quantisation
 from mvit2.errors import CheckFailed
-from mvit2.export.convert.onnx_facts import onnx_facts
 from mvit2.export.convert.tflite_metadata import ModelCard
+from mvit2.export.formats import FORMATS, FormatName
 from mvit2.export.listener import Listener
-from mvit2.export.request import ExportRequest, Format
+from mvit2.export.request import ExportRequest
 from mvit2.export.resolve import output_of
 from mvit2.quantize.calibration import CalibrationSet
 from mvit2.runtime.engines.backend import Array
-from mvit2.runtime.engines.inspect_tflite import inspect_tflite
 from mvit2.runtime.engines.onnx_runtime import clips_sums
 from mvit2.runtime.engines.table import open_model
 from mvit2.runtime.isolated import scores_apart
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["COLLAPSE", "Calibrated", "Quantised", "Quantiser"]
 
 COLLAPSE = 0.6  # top-1 agreement below which a quantised model of a trained network is no model any more
-_ENGINES: Mapping[Format, Engine] = {"tflite": "litert", "onnx": "onnxruntime"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Quantised:
     """``artifacts`` in the order of the request; ``references``: what those of a format were compared with."""
 
     artifacts: tuple[Artifact, ...] = ()
-    references: Mapping[Format, FloatReference] = field(default_factory=lambda: MappingProxyType({}))
+    references: Mapping[FormatName, FloatReference] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class _Task:
     """One file to be written, and what it is made of."""
 
     file: Path
-    format: Format
+    format: FormatName
     precision: Precision
     images: CalibrationSet
     reference: FloatReference
@@ -80,14 +78,14 @@ class Quantiser:
     checkpoint: Checkpoint
     card: ModelCard
     listener: Listener
-    float_files: Mapping[Format, Path]
+    float_files: Mapping[FormatName, Path]
 
     @property
     def output(self) -> Output:
         return output_of(self.request, self.checkpoint)
 
     @property
-    def wanted(self) -> tuple[tuple[Format, Precision], ...]:
+    def wanted(self) -> tuple[tuple[FormatName, Precision], ...]:
         """Those that are made here; float16 is a conversion of its own."""
         return tuple((f, q) for f in self.float_files for q in self.request.quantised(f) if q != "float16")
 
@@ -108,9 +106,9 @@ class Quantiser:
         if any(precision == "int8" for _, precision in self.wanted):
             simulated = simulate(self.request, self.checkpoint, calibrated.images, self.listener)
         artifacts: list[Artifact] = []
-        references: dict[Format, FloatReference] = {}
+        references: dict[FormatName, FloatReference] = {}
         for format, precision in self.wanted:
-            file = self.float_files[format].with_name(f"model_{precision.replace('-', '_')}.{format}")
+            file = self.float_files[format].with_name(FORMATS[format].file(precision))
             with self.listener.step(f"{file.name}: write, run on {len(calibrated.validation.pixels)} pictures"):
                 if format not in references:
                     references[format] = self._float_reference(format, calibrated.validation)
@@ -138,7 +136,7 @@ class Quantiser:
     def _scores(self, file: Path, images: ValidationImages) -> Array:
         return scores_apart(file, self.request.io, self.card.preprocess, images.pixels, self.output)
 
-    def _float_reference(self, format: Format, images: ValidationImages) -> FloatReference:
+    def _float_reference(self, format: FormatName, images: ValidationImages) -> FloatReference:
         file = self.float_files[format]
         scores = self._scores(file, images)
         return FloatReference(file, images, self.output.name, scores, images.accuracy(scores))
@@ -163,9 +161,9 @@ class Quantiser:
         file = task.file
         self._refuse_collapse(file, quantisation.fidelity)
         backend = open_model(file)
-        graph = inspect_tflite(file) if task.format == "tflite" else onnx_facts(file)
-        entry, engine = record(file.parent, file.name), _ENGINES[task.format]
-        return Artifact(entry, engine, task.precision, backend.input, (backend.output,), graph, None, quantisation)
+        row, entry = FORMATS[task.format], record(file.parent, file.name)
+        graph = row.inspect(file)
+        return Artifact(entry, row.engine, task.precision, backend.input, (backend.output,), graph, None, quantisation)
 
     def _refuse_collapse(self, file: Path, fidelity: Fidelity) -> None:
         if fidelity.agreement >= COLLAPSE:

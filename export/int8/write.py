@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvit2.export.convert.tflite_metadata import ModelCard, write_with_metadata
-from mvit2.export.request import Format
+from mvit2.export.formats import FormatName
 from mvit2.quantize.plan import Plan
 from mvit2.tflite_file import read_tflite
 
@@ -37,7 +37,7 @@ def _write_tflite(source: Path, file: Path, card: ModelCard, plan: Plan) -> None
     write_with_metadata(model, file, card)
 
 
-WRITERS: Mapping[Format, Write] = MappingProxyType({"onnx": _write_onnx, "tflite": _write_tflite})
+WRITERS: Mapping[FormatName, Write] = MappingProxyType({"onnx": _write_onnx, "tflite": _write_tflite})
 
 
 def write_full_int8(source: Path, file: Path, card: ModelCard, pixels: NDArray[np.uint8]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mvit2.bundle.manifest import Artifact, Manifest
 from mvit2.difference import Measure
+from mvit2.export.formats import IN_ALL
 from mvit2.runtime.tasks.outputs import output_of
 from mvit2.tasks import SEGMENT
 from mvit2.units import human_bytes
@@ -120,8 +121,8 @@ def export_again(manifest: Manifest) -> tuple[str, ...]:
     weights = origin if hub_id(manifest) else known.get(origin, "CHECKPOINT")
     formats = list(dict.fromkeys(a.file.path.rpartition(".")[2] for a in manifest.artifacts))
     parts = [f"mvit2-export --variant {shlex.quote(manifest.variant)} --weights {weights}"]
-    if {"onnx", "tflite"} <= set(formats):
-        formats = ["all", *(["ort"] if "ort" in formats else [])]
+    if {*IN_ALL} <= {*formats}:
+        formats = ["all", *(name for name in formats if name not in IN_ALL)]
     parts.append(" ".join(f"--format {format}" for format in formats))
     if re.search(r"-\d+(x\d+)?px", manifest.name):
         parts.append("--image-size {}x{}".format(*manifest.preprocess.image_size))
