@@ -134,6 +134,7 @@ def measured(demo_bundle: Path, run: Run, tmp_path_factory: pytest.TempPathFacto
     return written(folder / "bench.json", done.stdout)
 
 
+@pytest.mark.timing
 def test_json_holds_everything(measured: Path) -> None:
     content = json.loads(measured.read_text())
     assert set(content) == {"machine", "bounds", "trials", "changes", "warnings"}
@@ -167,6 +168,7 @@ def edited(measured: Path, file: Path, factor: float, **changed: Any) -> Path:
     return written(file, json.dumps(content))
 
 
+@pytest.mark.timing  # beside another worker all of its three tries are noisy
 @pytest.mark.parametrize(
     ("factor", "options", "named"),
     [
