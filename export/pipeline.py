@@ -223,8 +223,10 @@ class _Build:
 
     def _onnx_artifact(self, model: ModelProto, reference: Reference) -> Converted:
         """Compare the simplified model; it is part of the bundle only where ONNX was asked for."""
+        from .convert.onnx_input import with_dequantised_input
+
         file = self.onnx / "model_float32.onnx"
-        file.write_bytes(model.SerializeToString(deterministic=True))
+        file.write_bytes(with_dequantised_input(model).SerializeToString(deterministic=True))
         if "onnx" in self.request.formats:
             return self._artifact(file, "float32", onnx_facts(file), reference)
         return self._stage("simplified ONNX", file, reference)

@@ -7,7 +7,7 @@
    two to 16 bits, unless the session option "session.x64quantprecision" is "1".
 3. Transposing, reshaping, resizing and concatenation keep the quantisation of what they move. A ReLU after a
    convolution is gone: uint8 of a range that begins at 0 clips the same.
-4. A uint8 image is its own quantisation: DequantizeLinear takes the place of Cast.
+4. A uint8 image is its own quantisation: its DequantizeLinear gets the pixels' scale.
 
 Float32 where ONNX Runtime is faster with it, one rounding less than the plan asks for: SiLU itself (the lookup
 table and the int8 product take twice as long), and what a Gemm puts out (its int8 kernel writes float32 all the same).
@@ -43,7 +43,7 @@ class _Steps(NamedTuple):
 
 
 def quantise_onnx(model: onnx.ModelProto, plan: Plan, scale: float) -> onnx.ModelProto:
-    """A copy of ``model``, simplified float32 (export/convert/to_onnx.py), that computes as ``plan`` says.
+    """A copy of ``model``, a float32 artifact (export/pipeline.py), that computes as ``plan`` says.
 
     Args:
         scale: of the pixels, where the model takes a uint8 image; the plan's first layer takes pixels * scale.
@@ -103,12 +103,12 @@ class _Rewrite(OnnxEdit):
     def _mark_image(self) -> None:
         (image,) = self.graph.input
         if image.type.tensor_type.elem_type == TensorProto.UINT8:
-            cast = self._reader([image.name], "Cast")
+            entry = self._reader([image.name], "DequantizeLinear")
             steps = _Steps(float(np.float32(self.scale)), 0)
-            self._keep(cast.output[0], steps)
-            del self.uint8[cast.output[0]]  # uint8 before, not after
-            self._replace(cast, [self._dequantise(image.name, cast.output[0], steps)])
-            self._scale_zero(cast.output[0])
+            self._keep(entry.output[0], steps)
+            del self.uint8[entry.output[0]]  # uint8 before, not after
+            self._replace(entry, [self._dequantise(image.name, entry.output[0], steps)])
+            self._scale_zero(entry.output[0])
 
     def _scale_zero(self, pixels: str) -> None:
         """What is subtracted from the pixels of a network with a mean is scaled as they are."""

@@ -23,6 +23,7 @@ from mvit2.checkpoint.load import load_checkpoint
 from mvit2.errors import ConversionError
 from mvit2.export.convert.contract import PixelContract
 from mvit2.export.convert.fold import export_form
+from mvit2.export.convert.onnx_input import with_dequantised_input
 from mvit2.export.convert.to_onnx import simplify, to_onnx
 from mvit2.image.preprocess import preprocess, to_pixel_values
 from mvit2.network import mobilevitv2 as network
@@ -79,7 +80,7 @@ def _float_model(case: Case) -> onnx.ModelProto:
         form = PixelContract(form, load_checkpoint("demo", "0.5").preprocess).eval()
     example = torch.from_numpy(_pixels(case.size)) if case.io == "image" else _values(case.size)
     exported = to_onnx(form, example[:1], names=case.names, opset=case.opset, dynamic_batch=case.dynamic_batch)
-    return simplify(exported, {"mvit2.variant": "0.5"})
+    return with_dequantised_input(simplify(exported, {"mvit2.variant": "0.5"}))
 
 
 # ---- a plan from what torch sees, with the true extremes as ranges ----
