@@ -17,11 +17,11 @@ import onnx
 
 from mvit2.bundle.manifest import Precision
 from mvit2.errors import ConversionError
-from mvit2.tflite_file import read_tflite, write_tflite
+from mvit2.tflite_file import prune, read_tflite, write_tflite
 from mvit2.worker_process import Ended, run_worker
 
 from .float16 import to_float16
-from .tflite_fixes import name_output, narrow_argmax, scale_input
+from .tflite_fixes import keep_maps, name_output, narrow_argmax, scale_input
 
 __all__ = ["to_tflite"]
 
@@ -66,6 +66,8 @@ def _finish(converted: Path, output: str, scale: float) -> Mapping[Precision, Pa
     name_output(model, output)
     scale_input(model, scale)
     narrow_argmax(model)
+    keep_maps(model)
+    prune(model)
     write_tflite(model, converted)
     to_float16(model)
     halved = converted.with_name("finished_float16.tflite")
