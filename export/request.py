@@ -266,6 +266,10 @@ class ExportRequest:
             list, "N,N", "Indices of masks whose pixels do not count, beside 255; repeatable.", parse=parse_ignore
         ),
     )
+    reduce_labels: bool = field(
+        default=False,
+        metadata=option(bool, None, "Of masks, 0 is no class and k is class k - 1, as in ADE20K."),
+    )
     min_agreement: float | None = field(
         default=None,
         metadata=option(
@@ -318,7 +322,7 @@ class ExportRequest:
     @property
     def reading(self) -> Reading:
         """How the labels of ``evaluation`` are to be read."""
-        return Reading(None, self.split, tuple(self.ignore))
+        return Reading(None, self.split, tuple(self.ignore), self.reduce_labels)
 
     @property
     def choice(self) -> PreprocessChoice:
@@ -346,7 +350,7 @@ class ExportRequest:
         if self.min_agreement is not None and not 0 < self.min_agreement <= 1:
             raise UsageError(f"--min-agreement is {self.min_agreement}, accepted: a share above 0, up to 1.")
         if reading != PLAIN and self.evaluation is None:
-            raise UsageError("--split and --ignore are about pictures with masks: add --eval FOLDER.")
+            raise UsageError("--split, --ignore and --reduce-labels are about pictures with masks: add --eval FOLDER.")
         if self.max_drop is not None and not (self.max_drop >= 0 and self.evaluation):
             raise UsageError(f"--max-drop is {self.max_drop}, accepted: 0 or more points, together with --eval FOLDER.")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mvit2.bundle.manifest import DEFAULT_SAMPLES, DEFAULT_SEED
 from mvit2.bundle.measurements import Calibration
 from mvit2.errors import ImageError, UsageError
-from mvit2.image.dataset import PHOTOS
+from mvit2.image.dataset import PHOTOS, unread_images
 from mvit2.image.decode import load_image
 from mvit2.image.masks import unlabelled_images
 from mvit2.image.preprocess import preprocess
@@ -70,6 +70,9 @@ def calibration_images(
             f"{samples} samples and seed {seed} cannot be used; accepted: {fewest} samples or more, a seed from 0."
         )
     paths = unlabelled_images(folder)
+    unread = ", ".join(f"{count} {suffix}" for suffix, count in unread_images(folder).items())
+    if unread:
+        warn(f"{folder} holds images of kinds that are not read: {unread}; convert them to JPEG or PNG to use them.")
     order = np.random.default_rng(seed).permutation(len(paths))
     pixels: list[Pixels] = []
     hashes: list[str] = []

@@ -97,6 +97,7 @@ class Bundle:
         synsets: str | Path | None = None,
         split: str | None = None,
         ignore: Sequence[int] = (),
+        reduce_labels: bool = False,
         processes: int | None = None,
         worst: int = 20,
     ) -> Evaluation | MaskEvaluation:
@@ -107,7 +108,7 @@ class Bundle:
         Args:
             source: a folder for each class, or a CSV file; for segmentation a folder of images with masks.
             artifacts: file names; none stands for all whose engine is installed.
-            synsets, split, ignore: how labels are to be read, as mvit2.image.dataset.Reading says.
+            synsets, split, ignore, reduce_labels: how labels are to be read, as mvit2.image.dataset.Reading says.
             processes: how many, each with all models; None is one for each core.
             worst: how many disagreements are kept.
 
@@ -119,7 +120,7 @@ class Bundle:
         from mvit2.runtime.evaluate.results_file import open_progress
         from mvit2.runtime.evaluate.run import evaluate
 
-        reading = Reading(None if synsets is None else Path(synsets), split, tuple(ignore))
+        reading = Reading(None if synsets is None else Path(synsets), split, tuple(ignore), reduce_labels)
         planned = plan(self.path, Path(source), artifacts, reading)
         with open_progress(None, planned.header, planned.metric.answer) as progress:
             return evaluate(planned, progress, processes, worst)

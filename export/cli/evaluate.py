@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from mvit2.errors import Mvit2Error, OutputError, UsageError
 from mvit2.export.atomic import under_construction
+from mvit2.image.dataset import unread_images
 from mvit2.tasks import CLASSIFY, SEGMENT, TaskName
 
 from . import evaluate_classes, evaluate_masks
@@ -27,6 +28,7 @@ from .options import (
     Opt,
     Processes,
     Quiet,
+    ReduceLabels,
     Split,
     Synsets,
     reading_of,
@@ -63,6 +65,7 @@ def evaluate(
     synsets: Synsets = None,
     split: Split = None,
     ignore: Ignore = None,
+    reduce_labels: ReduceLabels = False,
     resume: Resume = None,
     processes: Processes = None,
     executor: ExecutorName = _LOCAL,
@@ -83,7 +86,7 @@ def evaluate(
     if save_worst is not None:
         _check_folder(save_worst)
     with screen.step(f"looking at {source}"):
-        plan = make_plan(bundle, source, artifact or (), reading_of(synsets, split, ignore))
+        plan = make_plan(bundle, source, artifact or (), reading_of(synsets, split, ignore, reduce_labels))
     _warn_of(plan, save_worst)
     view = VIEWS[plan.manifest.task]
     with (
@@ -139,6 +142,12 @@ def _warn_of(plan: Plan, save_worst: Path | None) -> None:
         raise UsageError(f"--save-worst compares a float32 artifact with quantised ones; evaluated are only: {held}.")
     for file, reason in plan.skipped:
         screen.warn(f"{file} was left out: {reason}")
+    unread = unread_images(plan.source)
+    if unread:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.items())
+        screen.warn(
+            f"images of kinds that are not read are left out: {kinds}; convert them to JPEG or PNG to use them."
+        )
     if plan.empty:
         screen.warn(f"{len(plan.empty)} class folder(s) without a picture: {_some(plan.empty)}")
 

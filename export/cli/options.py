@@ -30,6 +30,7 @@ __all__ = [
     "Overwrite",
     "Processes",
     "Quiet",
+    "ReduceLabels",
     "Runs",
     "Split",
     "Strict",
@@ -73,12 +74,18 @@ _LABELLED = "Folder for each class (label, index, synset id), or CSV path,label;
 Labelled = Annotated[Path, typer.Argument(metavar="FOLDER|CSV", help=_LABELLED)]
 Split = Annotated[str | None, typer_option(ExportRequest, "split")]
 Ignore = Annotated[list[str] | None, typer_option(ExportRequest, "ignore")]
+ReduceLabels = Annotated[bool, typer_option(ExportRequest, "reduce_labels")]
 Synsets = Annotated[Path | None, Opt(metavar="FILE", help="What ids mean: lines like 'n01440764 tench, Tinca tinca'.")]
 
 
-def reading_of(synsets: Path | None = None, split: str | None = None, ignore: list[str] | None = None) -> Reading:
+def reading_of(
+    synsets: Path | None = None,
+    split: str | None = None,
+    ignore: list[str] | None = None,
+    reduce_labels: bool = False,
+) -> Reading:
     """What these options say of labels. Raises UsageError."""
-    return Reading(synsets, split, parse_ignore(ignore or ()))
+    return Reading(synsets, split, parse_ignore(ignore or ()), reduce_labels)
 
 
 def parse_threads(text: str) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from .options import (
     Opt,
     Processes,
     Quiet,
+    ReduceLabels,
     Runs,
     Split,
     Synsets,
@@ -47,6 +48,7 @@ def report(
     synsets: Synsets = None,
     split: Split = None,
     ignore: Ignore = None,
+    reduce_labels: ReduceLabels = False,
     bench: BenchFile = None,
     sensitivity: Sensitivity = None,
     pictures: Pictures = None,
@@ -59,6 +61,7 @@ def report(
     screen.configure(quiet, json)
     counts = parse_threads(threads)
     about = {"--synsets": synsets, "--split": split, "--ignore": ignore, "--processes": processes}
+    about |= {"--reduce-labels": reduce_labels or None}
     for option, value in about.items():
         if value is not None and evaluation is None:
             raise UsageError(f"{option} is about labelled pictures: add --eval FOLDER.")
@@ -72,7 +75,11 @@ def report(
     manifest, bounds, examples = read_manifest(bundle), Bounds(runs), example_pictures(pictures)
     losses = read_sensitivity(sensitivity) if sensitivity else ()
     timing = read_bench(bench, manifest) if bench else None
-    evaluated = _evaluated(bundle, evaluation, reading_of(synsets, split, ignore), processes) if evaluation else None
+    evaluated = (
+        _evaluated(bundle, evaluation, reading_of(synsets, split, ignore, reduce_labels), processes)
+        if evaluation
+        else None
+    )
     if timing is None:
         timing = time_artifacts(bundle, counts, bounds, screen)
     _warn_of_noise(timing)
@@ -108,9 +115,10 @@ def _evaluated(bundle: Path, source: Path, reading: Reading, processes: int | No
         found = evaluate(work, progress, processes, total, advance)
     if found.unreadable:
         screen.warn(f"{len(found.unreadable)} of {total} pictures cannot be read and count nowhere.")
-    masks = [truth.path for truth in work.truth if isinstance(truth, File)]
-    files = {work.name(path): path for path in (*work.pictures, *masks)}
-    return Evaluated(f"labelled pictures of {source.resolve().name}", found, files)
+    masks = [truth for truth in work.truth if isinstance(truth, File)]
+    files = {work.name(path): path for path in (*work.pictures, *(mask.path for mask in masks))}
+    reduced = any(mask.reduced for mask in masks)
+    return Evaluated(f"labelled pictures of {source.resolve().name}", found, files, reduced)
 
 
 def _warn_of_noise(timing: Timing | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +16,6 @@ from mvit2.bundle.measurements import Accuracy, Fidelity, MaskAccuracy
 from mvit2.difference import Measure
 from mvit2.errors import UsageError
 from mvit2.export.request import ExportRequest
-from mvit2.image.decode import load_mask
 from mvit2.image.masks import ignored, no_pixel
 from mvit2.image.placement import Placement
 from mvit2.image.preprocess import preprocess_placed
@@ -94,7 +93,8 @@ def validation_images(
     if request.evaluation is None:
         return ValidationImages("held-out calibration pictures", calibrated.held_out)
     task, labels = checkpoint.task.manifest, checkpoint.config.labels
-    labelled = METRICS[task].read(Path(request.evaluation), labels, request.reading)
+    reading = replace(request.reading, reduce_labels=True) if checkpoint.reduce_labels else request.reading
+    labelled = METRICS[task].read(Path(request.evaluation), labels, reading)
     seen = set(calibrated.record.sha256)
     pairs = list(zip(labelled.pictures, labelled.truth, strict=True))
     apart = [(path, truth) for path, truth in pairs if sha256_of(path) not in seen]
@@ -110,7 +110,7 @@ def validation_images(
         [placement for _, placement in placed],
         len(labels),
         request.output_kind,
-        ignored(request.reading),
+        ignored(reading),
     )
     pixels = np.stack([pixels for pixels, _ in placed])
     return ValidationImages("evaluation pictures", pixels, partial(_ACCURACY[task], known))
@@ -127,7 +127,7 @@ def _of_masks(known: _Known, outputs: Array) -> MaskAccuracy:
     for output, truth, placement in zip(outputs, known.truth, known.placements, strict=True):
         assert isinstance(truth, File)
         seen = classes_seen(known.output_kind, output, placement)
-        total += seen_confusion(load_mask(truth.path), seen, placement, known.classes, known.ignored)
+        total += seen_confusion(truth.mask(), seen, placement, known.classes, known.ignored)
     if total.pixel_accuracy is None:
         raise no_pixel(known.ignored)
     iou = total.iou(known.ignored)

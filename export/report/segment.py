@@ -124,7 +124,7 @@ def _worst(source: Source, evaluated: Evaluated) -> Pictured:
     for worst in [d for d in found.worst if d.agreement < 1][:_MOST_WORST]:
         right = {worst.artifact: worst.answer}
         right |= {found.reference: worst.reference} if found.reference else {}
-        picture, truth = evaluated.files[worst.picture], load_mask(evaluated.files[worst.mask])
+        picture, truth = evaluated.files[worst.picture], load_mask(evaluated.files[worst.mask], evaluated.reduced)
         scenes.append(album.scene(worst.picture, picture, right, truth))
     return Pictured(tuple(scenes), album.images)
 

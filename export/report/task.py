@@ -65,6 +65,7 @@ class Evaluated:
     source: str
     evaluation: Evaluation | MaskEvaluation
     files: Mapping[str, Path]
+    reduced: bool = False  # index 0 of its masks is no class, and k is class k - 1
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +20,18 @@ __all__ = [
     "Reading",
     "empty_classes",
     "find_images",
+    "is_hidden",
     "labelled_images",
     "listed",
+    "unread_images",
 ]
 
 PHOTOS: Final = Path(__file__).parents[1] / "photos"
 """The freely licensed photographs that come with this package."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_UNREAD = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".jxl", ".svg", ".ppm", ".tga", ".dng")
+_NOT_DATA = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 _ID = re.compile(r"n\d{8}")  # WordNet's nouns, after which ImageNet's folders are called
 _SPLIT = re.compile(r"[\w-][\w.-]*")
 _SYNSETS = "a line such as 'n01440764 tench, Tinca tinca' for each class."
@@ -38,12 +44,14 @@ class Reading:
     Attributes:
         synsets: of classes: a file that says what synset ids mean (labelled_images).
         split: of masks: which list of a PASCAL VOC folder, such as "val" (mvit2.image.masks.labelled_masks).
+        reduce_labels: of masks: index 0 is no class and k is class k - 1, as in ADE20K's annotations.
         ignore: of masks: indices whose pixels do not count, beside 255.
     """
 
     synsets: Path | None = None
     split: str | None = None
     ignore: tuple[int, ...] = ()
+    reduce_labels: bool = False
 
     def __post_init__(self) -> None:
         wrong = next((index for index in self.ignore if not 0 <= index <= 255), None)
@@ -60,11 +68,26 @@ def find_images(folder: Path) -> list[Path]:
     """Every picture below ``folder`` by its suffix, in the order of their paths. Raises UsageError without any."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; name one with pictures ({', '.join(SUFFIXES)}).")
-    files = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    found = sorted(p for p in files if not p.name.startswith("."))  # ._cat.jpg is what macOS leaves beside cat.jpg
+    files = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not is_hidden(p, folder) and p.is_file())
+    found = sorted(files)
     if not found:
-        raise UsageError(f"{folder} holds no pictures; accepted: {', '.join(SUFFIXES)}, in subfolders, too.")
+        others = ", ".join(f"{count} {suffix}" for suffix, count in unread_images(folder).items())
+        held = f" that can be read, only {others}" if others else ""
+        raise UsageError(f"{folder} holds no pictures{held}; accepted: {', '.join(SUFFIXES)}, in subfolders, too.")
     return found
+
+
+def is_hidden(path: Path, folder: Path) -> bool:
+    """What nobody put below ``folder`` as data: .ipynb_checkpoints/, ._cat.jpg of macOS beside cat.jpg, __MACOSX/."""
+    return any(part.startswith(".") or part in _NOT_DATA for part in path.relative_to(folder).parts)
+
+
+def unread_images(folder: Path) -> dict[str, int]:
+    """Images below ``folder`` of kinds that are not read: suffix -> how many."""
+    if not folder.is_dir():
+        return {}
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in _UNREAD and not is_hidden(p, folder))
+    return dict(sorted(Counter(p.suffix.lower() for p in found).items()))
 
 
 def labelled_images(source: Path, labels: Sequence[str], synsets: Path | None = None) -> list[tuple[Path, int]]:
@@ -113,7 +136,7 @@ def empty_classes(source: Path, pictures: Iterable[Path]) -> list[str]:
     if not source.is_dir():
         return []
     used = {p.relative_to(source).parts[0] for p in pictures}
-    return sorted(p.name for p in source.iterdir() if p.is_dir() and p.name not in used and p.name[0] != ".")
+    return sorted(p.name for p in source.iterdir() if p.is_dir() and p.name not in used and not is_hidden(p, source))
 
 
 def _read_synsets(file: Path) -> dict[str, list[str]]:
@@ -158,14 +181,16 @@ def listed(file: Path, column: str) -> list[tuple[Path, str]]:
     """The pictures that a CSV file names in the column path, and what ``column`` says. Raises as labelled_images."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
+            reader = csv.DictReader(stream)
+            reader.fieldnames = [(name or "").strip().lower() for name in reader.fieldnames or ()]
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
             f"{file} cannot be read as CSV ({error}); accepted: a folder of labelled pictures, or CSV."
         ) from None
     if not rows or not {"path", column} <= rows[0].keys():
         raise UsageError(f"{file} needs a first line with the columns path and {column}, and at least one more line.")
-    found = [(file.parent / (row["path"] or ""), row[column] or "") for row in rows]
+    found = [(file.parent / (row["path"] or "").strip(), (row[column] or "").strip()) for row in rows]
     for path, _ in found:
         if not path.is_file():
             raise ImageError(f"{file} names {path}, which is no file; accepted: paths relative to {file.parent}.")
@@ -173,4 +198,5 @@ def listed(file: Path, column: str) -> list[tuple[Path, str]]:
 
 
 def _key(label: str) -> str:
-    return label.strip().replace("_", " ").lower()
+    """As a person reads it: case, blanks, ``_`` and ``-``, and how Unicode spells an accent, make no difference."""
+    return " ".join(re.sub(r"[_-]", " ", unicodedata.normalize("NFC", label)).casefold().split())

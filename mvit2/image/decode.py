@@ -28,6 +28,7 @@ MAX_PIXELS: Final = 2**27
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP")
 _ACCEPTED: Final = "JPEG, PNG, WebP, BMP"
+_REDUCED: Final = np.array([255, *range(254), 255], np.uint8)
 _MASKS: Final = "of masks PNG, 8-bit grayscale or with a palette"
 
 # First bytes of what people hand over by mistake, so that the message can name it.
@@ -114,14 +115,16 @@ def upright_size(path: Path) -> tuple[int, int]:
     return _from_file(path, describe(path), size)
 
 
-def load_mask(path: Path) -> npt.NDArray[np.uint8]:
+def load_mask(path: Path, reduced: bool = False) -> npt.NDArray[np.uint8]:
     """Read the class indices of a mask file: uint8 [height, width], upright as ``load_image`` makes the picture.
 
     A PNG of 8-bit grayscale, or with a palette, whose entries then are the indices; its colours do not matter.
+    ``reduced``: as do_reduce_labels of transformers: 0 becomes 255, which is no class, and k becomes k - 1.
 
     Raises ImageError: missing, damaged, too large, or any other kind of image, whose pixels are no class indices.
     """
-    return _from_file(path, describe(path), _indices, _MASKS)
+    indices = _from_file(path, describe(path), _indices, _MASKS)
+    return _REDUCED[indices] if reduced else indices
 
 
 def describe(source: object) -> str:

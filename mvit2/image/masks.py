@@ -13,7 +13,7 @@ import numpy as np
 
 from mvit2.errors import ImageError, UsageError, did_you_mean
 
-from .dataset import SUFFIXES, Reading, find_images, listed
+from .dataset import SUFFIXES, Reading, find_images, is_hidden, listed
 from .decode import load_mask, upright_size
 
 __all__ = [
@@ -32,6 +32,7 @@ NO_CLASS: Final = 255
 
 Pair = tuple[Path, Path]  # a picture, its mask
 _LISTS, _MASKS, _PICTURES = "ImageSets/Segmentation", "SegmentationClass", "JPEGImages"
+_ADE = ("images", "annotations")
 _MASK_FOLDERS = (_MASKS, "SegmentationObject")
 _ACCEPTED = (
     f"accepted: NAME.png beside NAME.jpg, a PASCAL VOC folder ({_PICTURES}, {_MASKS}), or a CSV file with path,mask."
@@ -50,6 +51,8 @@ def labelled_masks(source: Path, reading: Reading) -> list[Pair]:
         source: one of
             * a PASCAL VOC folder: each SegmentationClass/NAME.png with JPEGImages/NAME.jpg; with ``reading.split``
               those of ImageSets/Segmentation/SPLIT.txt. Pictures without a mask are no mistake there: VOC has many.
+            * a folder like ADE20K's: images/NAME.jpg and annotations/NAME.png, or in subfolders of the same names, of
+              which ``reading.split`` chooses one, such as validation.
             * a folder of NAME.jpg (or another suffix) with NAME.png beside it, in subfolders, too: none alone.
             * a CSV file with the columns path and mask, relative to it.
 
@@ -59,10 +62,16 @@ def labelled_masks(source: Path, reading: Reading) -> list[Pair]:
     """
     voc = source / _MASKS
     is_voc = voc.is_dir() and (source / _PICTURES).is_dir()
-    if reading.split is not None and not is_voc:
-        raise UsageError(f"--split is for a PASCAL VOC folder, {source} is none: it has no {_PICTURES} or {_MASKS}.")
+    is_ade = all((source / name).is_dir() for name in _ADE)
+    if reading.split is not None and not (is_voc or is_ade):
+        raise UsageError(
+            f"--split is for a PASCAL VOC folder or one like ADE20K's, {source} is neither: it has no {_PICTURES} or "
+            f"{_MASKS}, and no {' or '.join(_ADE)}."
+        )
     if is_voc:
         return _of_voc(source, reading.split)
+    if is_ade:
+        return _of_ade(source, reading.split)
     if source.is_dir():
         return _beside(source)
     return [(picture, source.parent / mask) for picture, mask in listed(source, "mask")]
@@ -71,7 +80,7 @@ def labelled_masks(source: Path, reading: Reading) -> list[Pair]:
 def _of_voc(root: Path, split: str | None) -> list[Pair]:
     found = [path for path in find_images(root / _PICTURES) if path.parent == root / _PICTURES]
     pictures = {name.name: path for name, path in _named(found).items()}
-    masks = {path.stem: path for path in (root / _MASKS).glob("*.png") if not path.name.startswith(".")}
+    masks = {path.stem: path for path in (root / _MASKS).iterdir() if _is_png(path) and path.name[0] != "."}
     names = sorted(masks) if split is None else _split(root, split)
     for name in names:
         for what, folder, held in (("picture", _PICTURES, pictures), ("mask", _MASKS, masks)):
@@ -80,6 +89,21 @@ def _of_voc(root: Path, split: str | None) -> list[Pair]:
     if not names:
         raise UsageError(f"{root}/{_MASKS} holds no masks; {_ACCEPTED}")
     return [(pictures[name], masks[name]) for name in names]
+
+
+def _of_ade(root: Path, split: str | None) -> list[Pair]:
+    folders = [root / name / split if split else root / name for name in _ADE]
+    if not all(folder.is_dir() for folder in folders):
+        there = sorted(p.name for p in (root / _ADE[0]).iterdir() if p.is_dir() and not is_hidden(p, root))
+        near, held = did_you_mean(split or "", there), ", ".join(there) or "no folders"
+        raise UsageError(f"--split {split}: {root} has no such folder in {' and '.join(_ADE)}.{near} It has {held}.")
+    pictures = {p.relative_to(folders[0]): p for p in _named(find_images(folders[0])).values()}
+    masks = {p.relative_to(folders[1]).with_suffix(""): p for p in find_images(folders[1]) if _is_png(p)}
+    pairs = [(path, masks.get(name.with_suffix(""))) for name, path in pictures.items()]
+    alone = next((path for path, mask in pairs if mask is None), None)
+    if alone is not None:
+        raise UsageError(f"{folders[1]} holds no mask of {alone.name}; {_ACCEPTED}")
+    return [(path, mask) for path, mask in pairs if mask is not None]
 
 
 def _split(root: Path, split: str) -> list[str]:
@@ -138,7 +162,7 @@ def _is_png(path: Path) -> bool:
     return path.suffix.lower() == ".png"
 
 
-def check_masks(pairs: Sequence[Pair], classes: int, ignore: frozenset[int]) -> None:
+def check_masks(pairs: Sequence[Pair], classes: int, ignore: frozenset[int], reduced: bool = False) -> None:
     """Look at every mask before an evaluation of them begins: readable, of its picture's size, of known classes.
 
     Masks belong to the upright picture, as viewers and labelling tools show it, not to the stored one. A picture that
@@ -147,7 +171,7 @@ def check_masks(pairs: Sequence[Pair], classes: int, ignore: frozenset[int]) -> 
     Raises UsageError: another size, an index that the network does not have, no pixel that counts. ImageError.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        counting = list(pool.map(lambda pair: _checked(pair[0], pair[1], classes, ignore), pairs))
+        counting = list(pool.map(lambda pair: _checked(pair[0], pair[1], classes, ignore, reduced), pairs))
     if not any(counting):
         raise no_pixel(ignore)
 
@@ -157,17 +181,19 @@ def no_pixel(ignore: frozenset[int]) -> UsageError:
     return UsageError(f"none of the masks' pixels counts: all are of the ignored indices ({names}) or were not seen.")
 
 
-def _checked(picture: Path, mask: Path, classes: int, ignore: frozenset[int]) -> int:
+def _checked(picture: Path, mask: Path, classes: int, ignore: frozenset[int], reduced: bool) -> int:
     """How many of the mask's pixels count."""
-    indices = load_mask(mask)
+    indices = load_mask(mask, reduced)
     with suppress(ImageError):
         check_size(picture, mask, indices.shape[::-1], upright_size(picture))
     held = np.bincount(indices.reshape(-1), minlength=256)
     unknown = [str(index) for index in held.nonzero()[0] if index >= classes and index not in ignore]
     if unknown:
+        shifted = unknown == [str(classes)] and not reduced  # what 1 to classes look like
+        todo = "where 0 is no class and k is class k - 1, as in ADE20K: --reduce-labels; " if shifted else ""
         raise UsageError(
             f"{mask} has pixels of index {', '.join(unknown[:5])}, accepted: 0 to {classes - 1}, the network's "
-            f"classes, and {NO_CLASS}; where such pixels are not to count: --ignore {','.join(unknown[:5])}."
+            f"classes, and {NO_CLASS}; {todo}where such pixels are not to count: --ignore {','.join(unknown[:5])}."
         )
     return int(held.sum() - held[list(ignore)].sum())
 

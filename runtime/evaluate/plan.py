@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class Plan:
         """What must be the same for an evaluation to go on."""
 
         def mask(file: File) -> list[Any]:
-            return [self.name(file.path), file.size, sorted(self.ignored)]
+            return [self.name(file.path), file.size, sorted(self.ignored), *(["reduced"] if file.reduced else [])]
 
         pictures = json.dumps(list(zip(self.names, self.sizes, self.truth, strict=True)), default=mask).encode()
         artifacts = tuple(artifact.file.path for artifact in self.artifacts)
@@ -100,6 +100,8 @@ def plan(bundle: Path, source: Path, artifacts: Sequence[str] = (), reading: Rea
     manifest = read_manifest(bundle)
     labels = read_labels(bundle, manifest)
     wanted = _wanted(manifest, artifacts)
+    if manifest.reduce_labels:
+        reading = replace(reading, reduce_labels=True)
     labelled = metric_of(manifest).read(source, labels, reading)
     usable, skipped = [], []
     for artifact in wanted:

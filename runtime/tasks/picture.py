@@ -6,7 +6,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mvit2.bundle.manifest import Artifact, Manifest
+from mvit2.image.decode import load_mask
 
 __all__ = ["File", "Job", "Picture", "Truth", "size_of"]
 
@@ -22,10 +26,15 @@ class File:
 
     path: Path
     size: int | None
+    reduced: bool = False  # of a mask: index 0 is no class, and k is class k - 1
 
     @classmethod
-    def of(cls, path: Path) -> File:
-        return cls(path.absolute(), size_of(path))
+    def of(cls, path: Path, reduced: bool = False) -> File:
+        return cls(path.absolute(), size_of(path), reduced)
+
+    def mask(self) -> NDArray[np.uint8]:
+        """The class indices in it. Raises ImageError."""
+        return load_mask(self.path, self.reduced)
 
 
 Truth = int | File

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from mvit2.bundle.manifest import MAX_MASK_CLASSES, Manifest
 from mvit2.errors import UsageError
 from mvit2.image.dataset import Reading, empty_classes, labelled_images
-from mvit2.image.decode import load_mask
 from mvit2.image.masks import check_masks, check_size, ignored, labelled_masks
 from mvit2.image.placement import Placement
 from mvit2.metrics.confusion import Confusion
@@ -67,10 +66,9 @@ class Metric:
         """Raises UsageError, ImageError: as image.dataset.labelled_images or image.masks, and for odd options."""
         for field in fields(reading):
             if getattr(reading, field.name) != field.default and field.name not in self.options:
-                accepted = ", ".join(f"--{name}" for name in sorted(self.options))
-                raise UsageError(
-                    f"--{field.name} is not for {self.task.network}, accepted with its labels: {accepted}."
-                )
+                accepted = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(self.options))
+                flag = field.name.replace("_", "-")
+                raise UsageError(f"--{flag} is not for {self.task.network}, accepted with its labels: {accepted}.")
         return self.labelled(source, labels, reading)
 
 
@@ -110,15 +108,15 @@ def _pictures_with_masks(source: Path, labels: Sequence[str], reading: Reading) 
     if len(labels) > MAX_MASK_CLASSES:
         raise UsageError(f"the network has {len(labels)} classes, accepted: {MAX_MASK_CLASSES}, as many as masks name.")
     pairs = labelled_masks(source, reading)
-    check_masks(pairs, len(labels), ignored(reading))
+    check_masks(pairs, len(labels), ignored(reading), reading.reduce_labels)
     pictures, masks = zip(*pairs, strict=True)
-    return Labelled(pictures, tuple(map(File.of, masks)))
+    return Labelled(pictures, tuple(File.of(mask, reading.reduce_labels) for mask in masks))
 
 
 def _judge_mask(job: Job, picture: Picture, placement: Placement, outputs: Sequence[Array]) -> Row[MaskAnswer]:
     """``outputs``: logits [h, w, classes] or masks [H, W]; classes are compared on the picture, where the truth is."""
     assert isinstance(picture.truth, File)
-    manifest, truth = job.manifest, load_mask(picture.truth.path)
+    manifest, truth = job.manifest, picture.truth.mask()
     size = placement.columns.picture, placement.rows.picture
     check_size(picture.file.path, picture.truth.path, truth.shape[::-1], size)
     seen = [classes_seen(manifest.output_kind, output, placement) for output in outputs]
@@ -152,7 +150,12 @@ METRICS: Mapping[TaskName, Metric] = MappingProxyType(
         for metric in (
             Metric(CLASSIFY, frozenset({"synsets"}), _pictures_of_classes, Answer, _judge_class, summarise),
             Metric(
-                SEGMENT, frozenset({"split", "ignore"}), _pictures_with_masks, MaskAnswer, _judge_mask, summarise_masks
+                SEGMENT,
+                frozenset({"split", "ignore", "reduce_labels"}),
+                _pictures_with_masks,
+                MaskAnswer,
+                _judge_mask,
+                summarise_masks,
             ),
         )
     }

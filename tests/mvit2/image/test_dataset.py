@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mvit2.errors import ImageError, UsageError
-from mvit2.image.dataset import SUFFIXES, empty_classes, find_images, labelled_images
+from mvit2.image.dataset import SUFFIXES, empty_classes, find_images, labelled_images, unread_images
 
 LABELS = ["tench", "Great_White shark", "crane", "hen", "crane", "7"]
 
@@ -31,10 +31,20 @@ def touch(root: Path, *names: str) -> None:
         (["x/y/z.jpg", "x/a.jpg", "top.jpg"], ["top.jpg", "x/a.jpg", "x/y/z.jpg"]),
         (["a.jpg", "notes.txt", "b.gif", "c.tiff", "jpg", "d.jpg.part"], ["a.jpg"]),
         (["cat.jpg", "._cat.jpg", ".hidden.png"], ["cat.jpg"]),
+        (["a/x.jpg", "a/.ipynb_checkpoints/x.jpg", ".ipynb_checkpoints/x.jpg", "__MACOSX/x.jpg"], ["a/x.jpg"]),
         (["folder.jpg/a.jpg"], ["folder.jpg/a.jpg"]),
         (["ä ö.jpg", "猫.png"], ["ä ö.jpg", "猫.png"]),
     ],
-    ids=["suffixes", "capitals", "subfolders", "others", "hidden", "a folder with a suffix", "unicode"],
+    ids=[
+        "suffixes",
+        "capitals",
+        "subfolders",
+        "others",
+        "hidden",
+        "hidden folders",
+        "a folder with a suffix",
+        "unicode",
+    ],
 )
 def test_find(names: list[str], expected: list[str], tmp_path: Path) -> None:
     touch(tmp_path, *names)
@@ -50,6 +60,11 @@ def test_every_suffix_is_one_that_pillow_knows() -> None:
     ("names", "asked", "wrong"),
     [
         (["a.txt"], ".", r"holds no pictures; accepted: \.jpg, .*\.bmp, in subfolders, too"),
+        (
+            ["a.gif", "b.GIF", "c.tiff", ".d.gif"],
+            ".",
+            r"no pictures that can be read, only 2 \.gif, 1 \.tiff; accepted",
+        ),
         ([], ".", "holds no pictures"),
         ([], "nowhere", r"nowhere is no folder; name one with pictures \(\.jpg"),
         (["a.jpg"], "a.jpg", r"a\.jpg is no folder"),
@@ -241,3 +256,35 @@ def test_csv_refused(text: bytes | None, error: type[Exception], wrong: str, tmp
     with pytest.raises(error, match=wrong) as caught:
         labelled_images(file, LABELS)
     assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["great white shark", "Great-White_Shark", " GREAT  WHITE SHARK", "great_white-shark"],
+)
+def test_names_compare_as_a_person_reads_them(name: str, tmp_path: Path) -> None:
+    touch(tmp_path, f"{name}/a.jpg")
+    assert [index for _, index in labelled_images(tmp_path, LABELS)] == [1]
+
+
+def test_an_accent_is_one_however_it_is_spelled(tmp_path: Path) -> None:
+    touch(tmp_path, "Cafe\u0301/a.jpg")
+    assert [index for _, index in labelled_images(tmp_path, ["x", "caf\u00e9"])] == [1]
+
+
+def test_headings_of_a_list_compare_so_too(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "list.csv").write_text(" Path , LABEL\n a.jpg , tench \n")
+    assert labelled_images(tmp_path / "list.csv", LABELS) == [(tmp_path / "a.jpg", 0)]
+
+
+def test_hidden_folders_are_no_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "tench/a.jpg", ".ipynb_checkpoints/b.jpg", "hen/.ipynb_checkpoints/c.jpg")
+    found = labelled_images(tmp_path, LABELS)
+    assert [(path.name, index) for path, index in found] == [("a.jpg", 0)]
+    assert empty_classes(tmp_path, [path for path, _ in found]) == ["hen"]
+
+
+def test_other_kinds_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.heic", "x/c.HEIC", ".git/d.gif", "e.txt")
+    assert unread_images(tmp_path) == {".heic": 2} and unread_images(tmp_path / "nowhere") == {}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mvit2.errors import ImageError, UsageError
@@ -226,6 +227,8 @@ def test_a_cut_mask_is_refused(tmp_path: Path) -> None:
         (INDICES, (4, 2), 1, (), r"a.png has 3x2 pixels, its picture a.jpg 4x2; accepted: a mask of the picture's"),
         (INDICES, (3, 2), 6, (), "3x2 pixels, its picture a.jpg 2x3, which EXIF turns: masks belong to the upright"),
         (INDICES + 1, (3, 2), 1, (), "has pixels of index 11, accepted: 0 to 10, the network's .*: --ignore 11."),
+        (INDICES + 1, (3, 2), 1, (), "where 0 is no class and k is class k - 1, as in ADE20K: --reduce-labels; "),
+        (INDICES + 2, (3, 2), 1, (), r"of index 12, accepted: 0 to 10, the network's classes, and 255; where such"),
         (INDICES + 1, (3, 2), 1, (11,), None),
         (INDICES + 90, (3, 2), 1, (), r"of index 89, 90, 91, 92, 93, .*: --ignore 89,90,91,92,93."),
         (INDICES * 0 + 255, (3, 2), 1, (), r"none of the masks' pixels counts: .*indices \(255\)"),
@@ -257,3 +260,55 @@ def test_an_unreadable_picture_is_left_to_the_evaluation(tmp_path: Path) -> None
     (tmp_path / "a.jpg").write_text("no picture")
     Image.fromarray(INDICES).save(tmp_path / "a.png")
     check_masks([(tmp_path / "a.jpg", tmp_path / "a.png")], 11, ignored(PLAIN))
+
+
+# ---- ADE20K ----
+
+
+@pytest.mark.parametrize(
+    ("names", "split", "expected"),
+    [
+        (["images/validation/a.jpg", "annotations/validation/a.png"], None, ["validation/a"]),
+        (
+            ["images/training/b.jpg", "annotations/training/b.png", "images/val/a.JPG", "annotations/val/a.PNG"],
+            "val",
+            ["val/a"],
+        ),
+        (["images/a.jpg", "annotations/a.png", "annotations/.b.png", "images/.x/c.jpg"], None, ["a"]),
+    ],
+)
+def test_a_folder_like_ade20k(names: list[str], split: str | None, expected: list[str], tmp_path: Path) -> None:
+    touch(tmp_path, *names)
+    found = labelled_masks(tmp_path, Reading(split=split))
+    assert [p.relative_to(tmp_path / "images").with_suffix("").as_posix() for p, _ in found] == expected
+    assert [m.relative_to(tmp_path / "annotations").with_suffix("").as_posix() for _, m in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "split", "wrong"),
+    [
+        (["images/validation/a.jpg", "annotations/training/a.png"], None, "holds no mask of a.jpg"),
+        (["images/val/a.jpg", "annotations/val/a.png"], "vla", r"no such folder .* Did you mean 'val'\? It has val"),
+    ],
+)
+def test_a_folder_like_ade20k_refused(names: list[str], split: str | None, wrong: str, tmp_path: Path) -> None:
+    touch(tmp_path, *names)
+    with pytest.raises(UsageError, match=wrong):
+        labelled_masks(tmp_path, Reading(split=split))
+
+
+def test_reduced_labels_are_transformers(tmp_path: Path) -> None:
+    """0 is no class, k is class k - 1; 255 stays what it is. The rule is MobileViTImageProcessor.reduce_label's."""
+    indices = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(indices).save(tmp_path / "a.png")
+    label = torch.from_numpy(indices)
+    label = torch.where(label == 0, torch.tensor(255, dtype=label.dtype), label) - 1
+    expected = torch.where(label == 254, torch.tensor(255, dtype=label.dtype), label)
+    assert np.array_equal(load_mask(tmp_path / "a.png", reduced=True), expected.numpy())
+    assert np.array_equal(load_mask(tmp_path / "a.png"), indices)
+
+
+def test_reduced_labels_are_checked_as_such(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2)).save(tmp_path / "a.jpg")
+    Image.fromarray(INDICES + 1).save(tmp_path / "a.png")
+    check_masks([(tmp_path / "a.jpg", tmp_path / "a.png")], 11, ignored(PLAIN), reduced=True)
