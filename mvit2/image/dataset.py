@@ -199,4 +199,4 @@ def listed(file: Path, column: str) -> list[tuple[Path, str]]:
 
 def _key(label: str) -> str:
     """As a person reads it: case, blanks, ``_`` and ``-``, and how Unicode spells an accent, make no difference."""
-    return " ".join(re.sub(r"[_-]", " ", unicodedata.normalize("NFC", label)).casefold().split())
+    return " ".join(re.sub(r"_|(?<=\w)-(?=\w)", " ", unicodedata.normalize("NFC", label)).casefold().split())
