@@ -40,12 +40,14 @@ from .atomic import check_target, under_construction
 from .formats import FORMATS, LIBRARIES, FormatName
 from .gates import gate
 from .listener import Listener, Silent
-from .parity_inputs import parity_inputs
+from .parity_inputs import same_answer, varied_inputs
 from .request import ExportRequest
 from .resolve import bundle_name, load, output_of
 from .stages import Converted, ExportForm, Reference
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from onnx import ModelProto
     from torch import Tensor
 
@@ -175,7 +177,7 @@ class _Build:
         from mvit2.image.preprocess import to_pixel_values
 
         spec, output = self.card.preprocess, self.output
-        images = parity_inputs(spec)
+        images = varied_inputs(spec, self._own_images(), self._answers)
         values = torch.from_numpy(to_pixel_values(images.pixels, spec))
         answer = answer_of(self.checkpoint.task, self.request.output_kind, spec.image_size)
         with torch.no_grad():
@@ -183,7 +185,29 @@ class _Build:
             plain = answer(self.checkpoint.model(values).double())
         scores, float32 = (self._stored(found) for found in (exact, plain))
         difference = output.compare("torch, float32", scores, float32, output.tolerances["float32"])
-        return Reference(images, output, scores, network_blocks(self.checkpoint.model, spec.image_size), difference)
+        same = None if self.checkpoint.name == "untrained" else same_answer(images, self._answers)
+        if same is not None:
+            self.listener.warn(same)
+        blocks = network_blocks(self.checkpoint.model, spec.image_size)
+        return Reference(images, output, scores, blocks, difference, same)
+
+    def _own_images(self) -> Path | None:
+        """The user's folder, from which images are chosen that the network tells apart."""
+        named = (self.request.calibration, self.request.evaluation)
+        return next((Path(folder) for folder in named if folder is not None and Path(folder).is_dir()), None)
+
+    def _answers(self, pixels: NDArray[np.uint8]) -> list[tuple[int, ...]]:
+        """Of each image the class, or the classes of its pixels."""
+        import torch
+
+        from mvit2.image.preprocess import to_pixel_values
+
+        found = []
+        with torch.no_grad():
+            for image in pixels:
+                logits = self.checkpoint.model(torch.from_numpy(to_pixel_values(image, self.card.preprocess)))
+                found.append(tuple(logits[0].argmax(0).unique().tolist()))
+        return found
 
     def _export_form(self, reference: Reference) -> ExportForm:
         import torch
@@ -316,7 +340,7 @@ class _Build:
             tools=installed(_TOOLS),
             output_kind=request.output_kind,
             colors=class_colors(labels) if checkpoint.task.colored else (),
-            assumptions=checkpoint.assumptions,
+            assumptions=(*checkpoint.assumptions, *([reference.same] if reference.same else [])),
             reduce_labels=checkpoint.reduce_labels,
             rules={"patches": checkpoint.config.patch_rule, "dilation": checkpoint.config.dilation_rule},
         )

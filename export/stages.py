@@ -30,6 +30,7 @@ class Reference:
         scores: [N, ...] in the output's dtype, computed in float64 so that only the stages round.
         blocks: of the network, in order.
         difference: the same network computed in float32.
+        same: a sentence where the network says the same of all images, so that the comparison proves nothing.
     """
 
     images: Golden
@@ -37,6 +38,7 @@ class Reference:
     scores: Array
     blocks: tuple[Block, ...]
     difference: Difference
+    same: str | None = None
 
     def compare(self, stage: str, scores: Array, precision: Precision) -> Difference:
         """``scores``: [N, ...], what a stage returns for the parity images."""
