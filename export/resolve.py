@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from mvit2.bundle.manifest import MAX_MASK_CLASSES
 from mvit2.errors import ConversionError, UsageError
 from mvit2.runtime.tasks.outputs import OUTPUTS, Output
-from mvit2.tasks import CLASSIFY, SEGMENT
 
 from .request import ExportRequest
 
@@ -35,7 +34,7 @@ def load(request: ExportRequest) -> Checkpoint:
         spec = spec.with_image_size(*request.image_size)
     for edge in spec.image_size:
         request.check_edge(edge)
-    if checkpoint.task is SEGMENT:
+    if checkpoint.task.dense:
         checkpoint.config.map_size(spec.image_size)
     _check_options(request, checkpoint)
     return replace(checkpoint, preprocess=spec, warnings=(*checkpoint.warnings, *_about_patches(checkpoint, spec)))
@@ -87,17 +86,16 @@ def _opened(request: ExportRequest) -> Checkpoint:
 
 def _check_options(request: ExportRequest, checkpoint: Checkpoint) -> None:
     """Those that only some tasks have."""
-    classes, held = checkpoint.config.num_labels, f"{checkpoint.origin} holds {checkpoint.task.network}"
-    masks = request.output_kind == "mask"
-    if checkpoint.task is CLASSIFY and masks:
-        raise UsageError(f"--output-kind mask is for segmentation networks, {held}: leave it out.")
-    if checkpoint.task is not SEGMENT:
-        return
-    if masks and classes > MAX_MASK_CLASSES:
+    task, classes = checkpoint.task, checkpoint.config.num_labels
+    held = f"{checkpoint.origin} holds {task.network}"
+    if request.output_kind not in task.output_kinds:
+        raise UsageError(f"--output-kind {request.output_kind} is for segmentation networks, {held}: leave it out.")
+    if request.output_kind == "mask" and classes > MAX_MASK_CLASSES:
         accepted = f"accepted: at most {MAX_MASK_CLASSES}, as many as a byte has values"
         raise UsageError(f"--output-kind mask with {classes} classes, {accepted}: add --output-kind scores.")
-    if "full-int8" in (request.quantize or ()):
-        raise UsageError(f"--quantize full-int8 is for classifiers, {held}: choose int8.")
+    coarse = next((word for word in request.quantize or () if word in task.too_coarse), None)
+    if coarse is not None:
+        raise UsageError(f"--quantize {coarse} is for classifiers, {held}: choose int8.")
 
 
 def output_of(request: ExportRequest, checkpoint: Checkpoint) -> Output:

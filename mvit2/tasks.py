@@ -16,6 +16,7 @@ __all__ = [
     "OutputKind",
     "Task",
     "TaskName",
+    "Untrained",
     "find_task",
     "require_task",
     "task_named",
@@ -24,6 +25,15 @@ __all__ = [
 
 TaskName = Literal["image-classification", "semantic-segmentation"]
 OutputKind = Literal["scores", "mask"]
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """The usual image size (height, width), output stride and number of classes of a task's networks."""
+
+    image_size: tuple[int, int]
+    output_stride: int
+    classes: int
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,10 @@ class Task:
         suffix: of a bundle's and a bundled checkpoint's name.
         output_kinds: what its models can be made to put out; the first is the usual one.
         colored: whether a bundle has a color for each class.
+        dense: whether the answer is a map that has to lie over the whole image, so that its size must fit.
+        softmax: whether its scores are one, so that a network trained for other answers is refused.
+        too_coarse: precisions in which no such network is any good.
+        untrained: how the configuration of an untrained network differs from the architecture's classifier.
     """
 
     name: str
@@ -55,6 +69,10 @@ class Task:
     suffix: str
     output_kinds: tuple[OutputKind, ...] = ("scores",)
     colored: bool = False
+    dense: bool = False
+    softmax: bool = False
+    too_coarse: tuple[str, ...] = ()
+    untrained: Untrained | None = None
 
     @property
     def head(self) -> str:
@@ -71,6 +89,7 @@ CLASSIFY = Task(
     metric="top-1",
     same="same top-1",
     suffix="",
+    softmax=True,
 )
 SEGMENT = Task(
     name="segment",
@@ -84,6 +103,9 @@ SEGMENT = Task(
     suffix="-segment",
     output_kinds=("scores", "mask"),
     colored=True,
+    dense=True,
+    too_coarse=("full-int8",),
+    untrained=Untrained(image_size=(512, 512), output_stride=16, classes=21),  # as PASCAL VOC's
 )
 TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (CLASSIFY, SEGMENT)})
 

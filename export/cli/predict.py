@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mvit2.errors import MissingEngineError, Mvit2Error, UsageError
-from mvit2.tasks import CLASSIFY, SEGMENT
+from mvit2.tasks import CLASSIFY, SEGMENT, TaskName, task_named
 
 from .app import app
 from .console import screen
@@ -51,13 +51,14 @@ def predict(
     _refuse_options_of_others(bundle, manifest, asked)
     names = [artifact] if artifact else [a.file.path for a in manifest.artifacts]
     job = _Job(bundle, images, names, threads)
-    if manifest.task == SEGMENT.manifest:
-        _segment(job, output or Path(), overwrite)
-    else:
-        _classify(job, top_k or _TOP_K)
+    predict_as: Mapping[TaskName, Callable[[], None]] = {
+        CLASSIFY.manifest: lambda: _classify(job, top_k or _TOP_K),
+        SEGMENT.manifest: lambda: _segment(job, output or Path(), overwrite),
+    }
+    predict_as[manifest.task]()
 
 
-_OPTIONS: Mapping[str, tuple[str, ...]] = {
+_OPTIONS: Mapping[TaskName, tuple[str, ...]] = {
     CLASSIFY.manifest: ("--top-k",),
     SEGMENT.manifest: ("--output", "--overwrite"),
 }
@@ -66,7 +67,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
 def _refuse_options_of_others(bundle: Path, manifest: Manifest, asked: Mapping[str, bool]) -> None:
     for option, given in asked.items():
         if given and option not in _OPTIONS[manifest.task]:
-            network = next(task.network for task in (CLASSIFY, SEGMENT) if task.manifest == manifest.task)
+            network = task_named(manifest.task).network
             own = " and ".join(_OPTIONS[manifest.task])
             raise UsageError(f"{option} is of no use for {bundle}, {network}; accepted: {own}; leave {option} out.")
 

@@ -28,7 +28,7 @@ import numpy as np
 from mvit2.bundle.manifest import IO, LABELS, OutputKind, WeightsIdentity
 from mvit2.errors import BundleError, CheckpointError, ConversionError
 from mvit2.image.preprocess_spec import PreprocessSpec
-from mvit2.tasks import CLASSIFY, SEGMENT, Task
+from mvit2.tasks import CLASSIFY, Task
 from mvit2.tflite_file import write_tflite
 from mvit2.versions import VERSION
 
@@ -185,7 +185,7 @@ def _metadata(card: ModelCard, entry: str, end: str) -> dict[str, Any]:
         "associated_files": files,
     }
     graph = {"input_tensor_metadata": [{"name": entry, **_input(card)}], "output_tensor_metadata": [output]}
-    if card.task is SEGMENT and card.output_kind == "scores":
+    if card.task.dense and card.output_kind == "scores":
         graph["custom_metadata"] = [{"name": schema.SEGMENTER, "data": schema.segmenter_options()}]
     return {
         **{key: facts[key] for key in ("name", "description", "version")},
@@ -198,7 +198,7 @@ def _metadata(card: ModelCard, entry: str, end: str) -> dict[str, Any]:
 def _output(card: ModelCard) -> str:
     if card.output_kind == "mask":
         return "The class of each pixel."
-    if card.task is SEGMENT:
+    if card.task.dense:
         return "Logit of each class, at the network's own resolution."
     return "Probability of each class." if card.io == "image" else "Logit of each class."
 

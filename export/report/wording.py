@@ -12,7 +12,7 @@ from mvit2.bundle.manifest import Artifact, Manifest
 from mvit2.difference import Measure
 from mvit2.export.formats import IN_ALL
 from mvit2.runtime.tasks.outputs import output_of
-from mvit2.tasks import SEGMENT
+from mvit2.tasks import task_named
 from mvit2.units import human_bytes
 
 from .task import Highlight
@@ -126,7 +126,8 @@ def export_again(manifest: Manifest) -> tuple[str, ...]:
     parts.append(" ".join(f"--format {format}" for format in formats))
     if re.search(r"-\d+(x\d+)?px", manifest.name):
         parts.append("--image-size {}x{}".format(*manifest.preprocess.image_size))
-    parts += ["--task segment"] if manifest.task == SEGMENT.manifest else []
+    task = task_named(manifest.task)
+    parts += [f"--task {task.name}"] if task.suffix else []  # the usual task is not asked for
     parts += ["--output-kind mask"] if manifest.output_kind == "mask" else []
     parts += ["--io tensor"] if manifest.io == "tensor" else []
     parts += ["--dynamic-batch"] if manifest.artifacts[0].input.shape[:1] == (None,) else []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mvit2.errors import CheckpointError
 from mvit2.network.architectures import Architecture
 from mvit2.network.mobilevitv2_config import ModelConfig
-from mvit2.tasks import SEGMENT, Task
+from mvit2.tasks import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ def bare_config(
     labels = tuple(f"LABEL_{i}" for i in range(len(head)))
     config = row.config.from_shapes(tuple(stem.shape), labels)
     notes: tuple[str, ...] = ()
-    if task is SEGMENT:
+    if task.dense:
         config, notes = _with_head(config, tensors, where)
     size = _size_from_name(name)
     return replace(config, image_size=(size, size)) if size else config, notes

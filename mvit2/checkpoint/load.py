@@ -20,7 +20,7 @@ from mvit2.network.architectures import (
     row_of,
 )
 from mvit2.network.mobilevitv2_config import ModelConfig
-from mvit2.tasks import CLASSIFY, SEGMENT, Task, find_task, task_of
+from mvit2.tasks import CLASSIFY, Task, find_task, task_of
 
 from .config_from_tensors import bare_config
 from .locate import Source, locate
@@ -245,8 +245,10 @@ def _untrained(source: Source, variant: str, task: Task, labels: Path | None, ch
 
     row = family_of(variant)
     config = row.configure(find_variant(variant))
-    if task is SEGMENT:
-        config = replace(config, image_size=(512, 512), output_stride=16, labels=config.labels[:21])  # as PASCAL VOC's
+    if task.untrained is not None:
+        usual = task.untrained
+        labels_of_it = config.labels[: usual.classes]
+        config = replace(config, image_size=usual.image_size, output_stride=usual.output_stride, labels=labels_of_it)
     model = row.build(task, _relabelled(config, labels))
     initialise(model, _UNTRAINED_SEED)
     preprocess = choice.on(PreprocessSpec.default(config.image_size, "huggingface"))
@@ -294,7 +296,7 @@ def assumed_preprocess(opened: Opened, choice: PreprocessChoice, why: str) -> Pr
     """That of published checkpoints of this naming; the assumption says so, unless all of it was chosen."""
     size = opened.config.image_size
     spec = PreprocessSpec.default(size, opened.layout)
-    if opened.task is SEGMENT and opened.layout == "cvnets":  # stretched: image_augmentation.resize.size of its recipes
+    if opened.task.dense and opened.layout == "cvnets":  # stretched: image_augmentation.resize.size of its recipes
         spec = replace(spec, resize_shortest=None, resize_exact=size)
     spec = choice.on(spec)
     if choice.complete():
@@ -313,7 +315,7 @@ def _refuse_other_answers(opened: Opened) -> None:
     """A classifier's scores are a softmax; of one class it is always 1, and of independent ones it means nothing."""
     config = opened.config
     several = config.num_labels > 1
-    if opened.task is not CLASSIFY or (several and config.problem_type == "single_label_classification"):
+    if not opened.task.softmax or (several and config.problem_type == "single_label_classification"):
         return
     advice = (
         "for a softmax, set problem_type to single_label_classification"

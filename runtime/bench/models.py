@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from mvit2.runtime.engines.table import ENGINES, open_any
 from mvit2.runtime.tasks.classify.prediction import top_k
 from mvit2.runtime.tasks.compare import log_softmax
 from mvit2.runtime.tasks.segment.segmenter import on_picture
-from mvit2.tasks import SEGMENT
+from mvit2.tasks import CLASSIFY, SEGMENT, TaskName
 
 from .gemm_peak import MACS, write_product
 
@@ -45,11 +46,22 @@ class Pipeline:
         return [pixels[None] if self.manifest.io == "image" else to_pixel_values(pixels, self.manifest.preprocess)]
 
     def after(self, outputs: list[Array]) -> object:
-        if self.manifest.task == SEGMENT.manifest:
-            placement = Placement.of(_photo_size(), self.manifest.preprocess)
-            return on_picture(self.manifest, self.labels, outputs[0][0], placement)
-        scores = outputs[0] if self.manifest.io == "image" else np.exp(log_softmax(outputs[0]))
-        return top_k(scores, self.labels)
+        return _AFTER[self.manifest.task](self, outputs[0])
+
+
+def _best_classes(pipeline: Pipeline, output: Array) -> object:
+    scores = output if pipeline.manifest.io == "image" else np.exp(log_softmax(output))
+    return top_k(scores, pipeline.labels)
+
+
+def _mask_on_photo(pipeline: Pipeline, output: Array) -> object:
+    placement = Placement.of(_photo_size(), pipeline.manifest.preprocess)
+    return on_picture(pipeline.manifest, pipeline.labels, output[0], placement)
+
+
+_AFTER: Mapping[TaskName, Callable[[Pipeline, Array], object]] = MappingProxyType(
+    {CLASSIFY.manifest: _best_classes, SEGMENT.manifest: _mask_on_photo}
+)
 
 
 @cache

@@ -53,7 +53,9 @@ FULL = Manifest(  # no field has its default, so that a field that is dropped or
     variant="1.75",
     io="tensor",
     weights=WeightsIdentity("x", "owner/x@0123", "timm", "ab" * 32),
-    preprocess=PreprocessSpec((224, 160), None, (256, 192), "bicubic", "BGR", 0.0078125),
+    preprocess=PreprocessSpec(
+        (224, 160), None, (256, 192), "bicubic", "BGR", 0.0078125, (0.5, 0.25, 0.125), (0.5, 2.0, 4.0)
+    ),
     classes=3,
     artifacts=(
         Artifact(
@@ -93,6 +95,9 @@ FULL = Manifest(  # no field has its default, so that a field that is dropped or
     tools={"torch": "2.13.0", "numpy": "2.4.6"},
     output_kind="mask",
     colors=("#000000", "#80ff00", "#0000ff"),
+    assumptions=("preprocessing is ASSUMED",),
+    reduce_labels=True,
+    rules={"patches": "transformers"},
     proofs=(
         Proof(
             "model_float16.tflite",

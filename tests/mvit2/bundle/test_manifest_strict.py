@@ -82,7 +82,7 @@ def _fits(at: Spot, value: Any, other: Any) -> bool:
     """Whether ``other`` is as good in this place as ``value`` is, as far as its type goes."""
     if other is None:  # a tensor may have no scale, the preprocessing has one
         return at[-1] in _OPTIONAL or at[-2:-1] == ("shape",) or (at[-1] == "scale" and at[0] == "artifacts")
-    if at[-1] in _FLOATS:
+    if at[-1] in _FLOATS or at[-2:-1] in (("mean",), ("std",)):
         return type(other) in (int, float)
     if at[-1] == "zero_point":
         return type(other) is int
@@ -107,7 +107,7 @@ def test_every_wrong_type_is_refused(content: dict[str, Any], tmp_path: Path) ->
 def test_a_missing_or_unknown_field_is_refused(content: dict[str, Any], tmp_path: Path) -> None:
     tried = 0
     for at, whole in _spots(content):
-        if not isinstance(whole, dict) or at[-1:] in (("tools",), ("operators",)):
+        if not isinstance(whole, dict) or at[-1:] in (("tools",), ("operators",), ("rules",)):
             continue
         for name in whole:
             fewer = {key: value for key, value in whole.items() if key != name}
