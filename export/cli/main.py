@@ -16,7 +16,7 @@ from .interrupt import Interrupted, install
 
 # isort: off
 from . import export, check, sensitivity, info  # noqa: F401  they register themselves, in the order of --help
-from . import audit, bench, app_folder, evaluate, predict, report, serve  # noqa: F401
+from . import audit, bench, devices, app_folder, evaluate, predict, report, serve  # noqa: F401
 # isort: on
 
 __all__ = ["main", "main_export"]

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvit2.bundle.manifest import Engine
+from mvit2.runtime.devices.device import DeviceFacts
+from mvit2.runtime.devices.local import LocalDevice
 from mvit2.runtime.engines.backend import Backend
 from mvit2.runtime.engines.table import open_any
-from mvit2.runtime.machine import cpu_name, usable_cores
 from mvit2.runtime.timing import Bounds, Latency, in_turns, paired_ratio, turn_order
 from mvit2.versions import installed
 
@@ -72,13 +73,15 @@ class Machine:
     cores: int  # that this process may use
     system: str
     versions: Mapping[str, str]  # of mvit2, Python and the engines
+    device: DeviceFacts
 
 
 def machine() -> Machine:
     names = {"mvit2": "mvit2", "onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "numpy": "numpy"}
     found = installed(names.values())
     versions = {"python": platform.python_version()} | {n: found.get(p, "unknown") for n, p in names.items()}
-    return Machine(cpu_name(), usable_cores(), f"{platform.system()} {platform.machine()}", versions)
+    device = LocalDevice().facts()
+    return Machine(device.chip, device.usable_cores, device.system, versions, device)
 
 
 def bench(
