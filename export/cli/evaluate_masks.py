@@ -23,7 +23,7 @@ def show(found: MaskEvaluation) -> None:
     from mvit2.metrics.confusion import mean_iou
 
     names = [figures.artifact for figures in found.artifacts]
-    columns = ("artifact", "mIoU", "pixel accuracy", "same pixels", "SNR")
+    columns = ("artifact", "mIoU (95 %)", "pixel accuracy", "same pixels", "SNR")
     beside = f"; the last two columns: against {found.reference}" if found.reference and len(names) > 1 else ""
     title = f"{found.images} pictures with masks, {found.pixels} labelled pixels{beside}"
     screen.table(title, columns, map(_artifact_row, found.artifacts))
@@ -46,8 +46,9 @@ def show(found: MaskEvaluation) -> None:
 
 def _artifact_row(figures: MaskFigures) -> tuple[str, ...]:
     snr = "-" if figures.snr_db is None else f"{figures.snr_db:.1f} dB"
-    shares = figures.mean_iou, figures.pixel_accuracy, figures.agreement
-    return (figures.artifact, *map(_share, shares), snr)
+    interval = "" if figures.interval is None else " ({:.1f} to {:.1f})".format(*(100 * x for x in figures.interval))
+    shares = map(_share, (figures.pixel_accuracy, figures.agreement))
+    return figures.artifact, f"{figures.mean_iou:.1%}{interval}", *shares, snr
 
 
 def _share(value: float | None) -> str:

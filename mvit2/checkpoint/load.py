@@ -45,6 +45,10 @@ __all__ = [
 
 _MAX_JSON_BYTES = 16 << 20  # a config.json with 22,000 labels is 2 MB
 _UNTRAINED_SEED = 2206
+_NORMALISED = (
+    "{} says do_normalize, so its image_mean and image_std are applied. MobileViTImageProcessor of transformers never "
+    "applies them: where the network was trained through that class, set do_normalize to false."
+)
 
 
 @dataclass(frozen=True)
@@ -289,7 +293,7 @@ def _of_file(file: Path, choice: PreprocessChoice) -> Preprocess:
         return Preprocess(choice.on(read_timm(content, str(file)).preprocess))
     spec = PreprocessSpec.from_hf(choice.in_hf(content), str(file))
     reduce = content.get("do_reduce_labels", content.get("reduce_labels"))
-    return Preprocess(spec, (), reduce is True)
+    return Preprocess(spec, (_NORMALISED.format(file),) if spec.normalises else (), reduce is True)
 
 
 def assumed_preprocess(opened: Opened, choice: PreprocessChoice, why: str) -> Preprocess:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mvit2.bundle.manifest import Precision
 from mvit2.image.masks import no_pixel
-from mvit2.metrics.confusion import Cell, Confusion, mean_iou
+from mvit2.metrics.confusion import Cell, Confusion, mean_iou, mean_iou_interval
 from mvit2.runtime.tasks.classify.metrics import Subject, pairwise, total_snr_db
 from mvit2.runtime.tasks.record import MaskAnswer, Row
 
@@ -29,6 +29,7 @@ class MaskFigures:
     agreement: float | None  # share of seen pixels, labelled or not, with the reference's class
     snr_db: float | None  # of centred logits at the network's resolution; None of masks, too
     confusion: tuple[Cell, ...]  # (true class, answered class, pixels), where there are any
+    interval: tuple[float, float] | None = None  # 95 % of mean_iou, over images; None for fewer than two
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def _of_artifact(subject: Subject, read: Sequence[Row[MaskAnswer]], i: int, tota
         agreement=_agreement(read, i, subject.reference or 0) if compared else None,
         snr_db=total_snr_db(read, i) if compared and read[0].answers[i].noise is not None else None,
         confusion=total.cells,
+        interval=mean_iou_interval([row.answers[i].cells for row in read], len(subject.labels), subject.ignored),
     )
 
 

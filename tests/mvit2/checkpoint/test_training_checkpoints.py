@@ -22,6 +22,8 @@ from mvit2.checkpoint.load import load_checkpoint
 from mvit2.checkpoint.pickles import read_pickle
 from mvit2.checkpoint.tensors import read_weights
 from mvit2.errors import CheckpointError, UsageError
+from mvit2.export.request import ExportRequest
+from mvit2.image.preprocess_choice import PreprocessChoice
 
 DEMO = Path(mvit2.__file__).parent / "checkpoints/0.5"
 STEMS = {
@@ -354,3 +356,99 @@ def test_what_timm_cannot_mean(changes: dict[str, Any], wrong: str, tmp_path: Pa
     with pytest.raises(CheckpointError, match=wrong) as caught:
         load_checkpoint(str(timm_folder(tmp_path / "net", **changes)))
     assert "config.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+# ---- where preprocessing is written ----
+
+NORMAL = {"do_normalize": True, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+
+
+def demo_with(folder: Path, **files: Any) -> str:
+    shutil.copytree(DEMO, folder, ignore=shutil.ignore_patterns("preprocessor_config.json"))
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return str(folder)
+
+
+def preprocessor(**changes: Any) -> dict[str, Any]:
+    return {**json.loads((DEMO / "preprocessor_config.json").read_text()), **changes}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"preprocessor_config": preprocessor()},
+        {"processor_config": {"processor_class": "X", "image_processor": preprocessor()}},
+        {"processor_config": {"feature_extractor": preprocessor()}},
+        {"preprocessor_config": preprocessor(), "processor_config": {"image_processor": preprocessor(resample=3)}},
+    ],
+)
+def test_every_place_of_transformers_is_read(files: dict[str, Any], tmp_path: Path) -> None:
+    opened = load_checkpoint(demo_with(tmp_path / "net", **files))
+    assert opened.preprocess == load_checkpoint("demo", "0.5").preprocess
+    assert (opened.warnings, opened.assumptions) == ((), ())
+
+
+def test_mean_and_standard_deviation_are_read_and_questioned(tmp_path: Path) -> None:
+    opened = load_checkpoint(demo_with(tmp_path / "net", preprocessor_config=preprocessor(**NORMAL)))
+    assert (opened.preprocess.mean, opened.preprocess.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    (said,) = opened.assumptions
+    assert said in opened.warnings and "MobileViTImageProcessor of transformers never applies them" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "reduced"),
+    [
+        ({}, False),
+        ({"do_reduce_labels": False}, False),
+        ({"do_reduce_labels": True}, True),
+        ({"reduce_labels": True}, True),
+    ],
+)
+def test_reduced_labels_are_kept(content: dict[str, Any], reduced: bool, tmp_path: Path) -> None:
+    opened = load_checkpoint(demo_with(tmp_path / "net", preprocessor_config=preprocessor(**content)))
+    assert opened.reduce_labels is reduced
+
+
+@pytest.mark.parametrize(
+    ("choice", "missing"),
+    [
+        (PreprocessChoice(), "--channel-order --resize --crop --resample."),
+        (PreprocessChoice(channel_order="RGB"), "--resize --crop --resample."),
+        (PreprocessChoice("RGB", 144, (128, 128), "bicubic"), None),
+        (PreprocessChoice("RGB", "none", (128, 128), "bicubic"), None),
+    ],
+)
+def test_what_is_not_said_is_assumed_and_named(choice: PreprocessChoice, missing: str | None, tmp_path: Path) -> None:
+    opened = load_checkpoint(demo_with(tmp_path / "net"), choice=choice)
+    assert opened.preprocess.channel_order == (choice.channel_order or "BGR")
+    assert opened.preprocess.resample == (choice.resample or "bilinear")
+    if missing is None:
+        assert opened.assumptions == () and opened.warnings == ()
+        return
+    (said,) = opened.assumptions
+    assert said.endswith(f"or say it: {missing}") and "mvit2 audit" in said and said in opened.warnings
+
+
+@pytest.mark.parametrize("damaged", [{"resample": 1}, {"size": 0}, {"crop_size": "x"}, {"do_flip_channel_order": 3}])
+def test_a_choice_mends_a_wrong_file(damaged: dict[str, Any], tmp_path: Path) -> None:
+    folder = demo_with(tmp_path / "net", preprocessor_config=preprocessor(**damaged))
+    with pytest.raises(CheckpointError):
+        load_checkpoint(folder)
+    choice = PreprocessChoice("BGR", 144, (128, 128), "bilinear")
+    assert load_checkpoint(folder, choice=choice).preprocess == load_checkpoint("demo", "0.5").preprocess
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({"channel_order": "BRG"}, r"unknown --channel-order 'BRG'.* Did you mean 'RGB' or 'BGR'"),
+        ({"resample": "nearest"}, r"unknown --resample 'NEAREST'|unknown --resample 'nearest'"),
+        ({"resize": "big"}, r"--resize is 'big', accepted: pixels such as 256"),
+        ({"crop": "1x2x3"}, r"--crop is '1x2x3'"),
+        ({"crop": "128", "image_size": "128"}, r"--crop and --image-size both say"),
+    ],
+)
+def test_choices_that_cannot_be(options: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(UsageError, match=wrong):
+        ExportRequest(**options)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mvit2.metrics.confusion import Confusion, mean_iou
+from mvit2.metrics.confusion import Confusion, mean_iou, mean_iou_interval
 
 HALVES = np.array([[0, 0, 1, 1]] * 2)
 
@@ -69,3 +69,30 @@ def test_the_sum_of_pictures_against_torch(seed: int) -> None:
 def test_the_impossible_is_refused(wrong: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match="accepted"):
         wrong()
+
+
+# ---- how sure the mean is ----
+
+
+def test_the_interval_is_that_of_drawn_images() -> None:
+    """Against the same draws added up as confusions; classes 3 (ignored) and 4 (nowhere) count in none."""
+    chance = np.random.default_rng(1)
+    images = [Confusion(chance.integers(0, 50, (5, 5)) * np.array([1, 1, 1, 1, 0])) for _ in range(6)]
+    images = [Confusion(one.counts * np.array([[1], [1], [1], [1], [0]])) for one in images]
+    weights = np.random.default_rng(0).multinomial(6, [1 / 6] * 6, 1000)
+    means = [
+        mean_iou(Confusion(sum(int(w) * one.counts for w, one in zip(row, images, strict=True))).iou({3}))
+        for row in weights
+    ]
+    expected = np.quantile(means, (0.025, 0.975))
+    found = mean_iou_interval([one.cells for one in images], 5, {3})
+    assert found is not None and np.allclose(found, expected, atol=1e-12)
+    whole = mean_iou(Confusion(np.sum([one.counts for one in images], axis=0)).iou({3}))
+    assert found[0] < whole < found[1]
+
+
+def test_equal_images_leave_no_doubt_and_one_image_says_nothing() -> None:
+    cells = ((0, 0, 3), (0, 1, 1), (1, 1, 4))
+    low, high = mean_iou_interval([cells] * 5, 2) or (0.0, 1.0)
+    assert low == high == pytest.approx((3 / 4 + 4 / 5) / 2)
+    assert mean_iou_interval([cells], 2) is None
