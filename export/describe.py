@@ -10,6 +10,7 @@ from typing import Any
 from mvit2.bundle.manifest import Artifact, GraphFacts, TensorFacts, read_manifest, sha256_of
 from mvit2.difference import MEASURES
 from mvit2.export.convert.tflite_metadata import read_metadata
+from mvit2.network.blocks import LARGEST_FLOAT16, Block, largest_value
 from mvit2.runtime.engines.inspect_tflite import inspect_tflite
 from mvit2.runtime.engines.onnx_runtime import OnnxRuntimeBackend
 from mvit2.runtime.engines.table import open_model
@@ -30,6 +31,7 @@ def describe_bundle(path: Path) -> tuple[list[Table], dict[str, Any]]:
         ("preprocessing", manifest.preprocess.in_words()),
         *(("assumed", assumption) for assumption in manifest.assumptions),
         ("input, output", f"{_tensor(manifest.artifacts[0].input)} -> {_tensor(manifest.artifacts[0].output)}"),
+        ("largest value", _largest(manifest.blocks)),
         ("made with", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
     ]
     rows = [
@@ -80,6 +82,15 @@ def describe_model(path: Path) -> tuple[list[Table], dict[str, Any]]:
     ]
     operators = [(name, str(count)) for name, count in graph.operators.items()]
     return [(path.name, ("", ""), about), ("operators", ("type", "count"), operators)], content
+
+
+def _largest(blocks: Sequence[Block]) -> str:
+    found = largest_value(blocks)
+    if found is None:
+        return "not measured; export the bundle again to know whether float16 can compute it"
+    block, value = found
+    verdict = "" if value <= LARGEST_FLOAT16 else ": not for GPUs and NPUs that compute in it"
+    return f"{value:.4g} in {block.name}; float16 ends at {LARGEST_FLOAT16:.0f}{verdict}"
 
 
 def _metadata(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +21,12 @@ from mvit2.bundle.manifest import (
     write_manifest,
 )
 from mvit2.bundle.measurements import Calibration
-from mvit2.errors import MissingEngineError
+from mvit2.errors import CheckFailed, MissingEngineError
 from mvit2.export.convert.onnx_facts import onnx_facts
 from mvit2.export.convert.tflite_metadata import ModelCard, model_card, write_with_metadata
 from mvit2.export.int8.quantiser import Quantised, Quantiser
 from mvit2.image.palette import class_colors
+from mvit2.network.blocks import Block, beyond_float16
 from mvit2.runtime.engines.backend import Array, Backend
 from mvit2.runtime.engines.inspect_tflite import inspect_tflite
 from mvit2.runtime.engines.table import open_model
@@ -86,10 +88,22 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     with under_construction(target) as building, tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
         card = model_card(name, checkpoint, request.io, request.output_kind)
         output = output_of(request, checkpoint)
-        manifest = _Build(request, checkpoint, card, output, building, Path(scratch), listener).run()
+        manifest = _Build(request, checkpoint, _within_float16(checkpoint), card, output, building, Path(scratch), listener).run()
         if request.report:
             _report(building, name, listener)
     return ExportResult(target, manifest)
+
+
+def _within_float16(checkpoint: Checkpoint) -> Checkpoint:
+    """The same network, scaled where its norms' squares would be infinite in half precision; float32 keeps every bit."""
+    import torch
+
+    from mvit2.export.convert.half_precision import scale_streams
+    from mvit2.image.preprocess import to_pixel_values
+
+    model, spec = copy.deepcopy(checkpoint.model), checkpoint.preprocess
+    scale_streams(model, torch.from_numpy(to_pixel_values(parity_inputs(spec).pixels, spec)))
+    return replace(checkpoint, model=model)
 
 
 def _report(bundle: Path, name: str, listener: Listener) -> None:
@@ -118,6 +132,8 @@ class _Build:
     """One run. It holds what is asked for and does not change; each step returns what it made.
 
     Attributes:
+        checkpoint: as it was given; what every stage is compared with.
+        fitted: the same, its values brought within float16; what is converted.
         card: what the files say of themselves.
         output: what the models put out.
         folder, scratch: the bundle, and what does not go into it.
@@ -125,6 +141,7 @@ class _Build:
 
     request: ExportRequest
     checkpoint: Checkpoint
+    fitted: Checkpoint
     card: ModelCard
     output: Output
     folder: Path
@@ -151,7 +168,7 @@ class _Build:
         made += self._quantised_artifacts(quantiser, (*quantised.artifacts, *quantised_ort), reference)
         gate(made.differences, made.artifacts)
         with self.listener.step("bundle: labels, golden vectors, manifest"):
-            return self._manifest(reference, made, None if calibrated is None else calibrated.images.record)
+            return self._manifest(form, reference, made, None if calibrated is None else calibrated.images.record)
 
     @property
     def onnx(self) -> Path:
@@ -165,14 +182,11 @@ class _Build:
     def _quantiser(self) -> Quantiser:
         homes = {name: self._home(name) for name in self.request.converted}
         files = {name: home / FORMATS[name].file("float32") for name, home in homes.items()}
-        return Quantiser(self.request, self.checkpoint, self.card, self.listener, files)
+        return Quantiser(self.request, self.fitted, self.card, self.listener, files)
 
     def _reference(self) -> Reference:
-        import copy
-
         import torch
 
-        from mvit2.export.convert.block_costs import network_blocks
         from mvit2.export.convert.contract import answer_of
         from mvit2.image.preprocess import to_pixel_values
 
@@ -188,8 +202,7 @@ class _Build:
         same = None if self.checkpoint.name == "untrained" else same_answer(images, self._answers)
         if same is not None:
             self.listener.warn(same)
-        blocks = network_blocks(self.checkpoint.model, spec.image_size)
-        return Reference(images, output, scores, blocks, difference, same)
+        return Reference(images, output, scores, difference, same)
 
     def _own_images(self) -> Path | None:
         """The user's folder, from which images are chosen that the network tells apart."""
@@ -212,21 +225,35 @@ class _Build:
     def _export_form(self, reference: Reference) -> ExportForm:
         import torch
 
+        from mvit2.export.convert.block_costs import network_blocks
         from mvit2.export.convert.contract import PixelContract, TensorContract, answer_of
         from mvit2.export.convert.fold import export_form
+        from mvit2.export.convert.half_precision import largest_values
         from mvit2.image.preprocess import to_pixel_values
 
         spec, as_image, pixels = self.card.preprocess, self.request.io == "image", reference.images.pixels
         size = spec.image_size
-        form = export_form(self.checkpoint.model, single_image=not self.request.dynamic_batch, image_size=size)
+        form = export_form(self.fitted.model, single_image=not self.request.dynamic_batch, image_size=size)
         answer = answer_of(self.checkpoint.task, self.request.output_kind, size)
         network = (PixelContract(form, spec, answer) if as_image else TensorContract(form, answer)).eval()
         inputs = torch.from_numpy(pixels if as_image else to_pixel_values(pixels, spec))
-        with torch.no_grad():
+        with torch.no_grad(), largest_values(form) as largest:
             outputs = torch.cat([network(x[None]) for x in inputs])
+        blocks = network_blocks(self.fitted.model, size)
+        blocks = tuple(replace(block, largest=largest[block.name]) for block in blocks)
+        self._check_half_precision(blocks)
         scores = outputs.numpy() if as_image else self.output.of_network(outputs.numpy())
         difference = reference.compare("torch, export form", scores.astype(self.output.dtype), "float32")
-        return ExportForm(network, torch.zeros_like(inputs[:1]), difference)
+        return ExportForm(network, torch.zeros_like(inputs[:1]), blocks, difference)
+
+    def _check_half_precision(self, blocks: tuple[Block, ...]) -> None:
+        """Raises CheckFailed where float16 was asked for and cannot hold the network's values."""
+        said = beyond_float16(blocks)
+        if said is None:
+            return
+        if "float16" in self.request.quantised("tflite"):
+            raise CheckFailed(f"{said}: leave out --quantize float16. No bundle was written.")
+        self.listener.warn(f"{said}; the files are for CPUs: GPUs and NPUs that compute in float16 will be wrong.")
 
     def _onnx(self, form: ExportForm, reference: Reference) -> tuple[ModelProto, Converted]:
         """The simplified model, and how far it is from torch as exported."""
@@ -247,7 +274,7 @@ class _Build:
 
     def _onnx_artifact(self, model: ModelProto, reference: Reference) -> Converted:
         """Compare the simplified model; it is part of the bundle only where ONNX was asked for."""
-        from .convert.onnx_input import with_dequantised_input
+        from mvit2.export.convert.onnx_input import with_dequantised_input
 
         file = self.onnx / "model_float32.onnx"
         file.write_bytes(with_dequantised_input(model).SerializeToString(deterministic=True))
@@ -318,7 +345,9 @@ class _Build:
         artifact = Artifact(entry, backend.engine, precision, backend.input, (backend.output,), graph, parity)
         return Converted((artifact,), {file.name: scores}, (parity,))
 
-    def _manifest(self, reference: Reference, made: Converted, calibration: Calibration | None) -> Manifest:
+    def _manifest(
+        self, form: ExportForm, reference: Reference, made: Converted, calibration: Calibration | None
+    ) -> Manifest:
         checkpoint, request, labels = self.checkpoint, self.request, self.checkpoint.config.labels
         write_text(self.folder / LABELS, "".join(f"{label}\n" for label in labels))
         golden = write_golden(self.folder, replace(reference.images, scores=made.scores), made.artifacts, self.output)
@@ -335,7 +364,7 @@ class _Build:
             artifacts=made.artifacts,
             files=tuple(record(self.folder, file) for file in (LABELS, *made.files, *golden)),
             parity=made.differences,
-            blocks=reference.blocks,
+            blocks=form.blocks,
             calibration=calibration,
             tools=installed(_TOOLS),
             output_kind=request.output_kind,

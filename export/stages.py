@@ -28,7 +28,6 @@ class Reference:
         images: the parity images; no model file has scored them yet.
         output: what the models of this export put out.
         scores: [N, ...] in the output's dtype, computed in float64 so that only the stages round.
-        blocks: of the network, in order.
         difference: the same network computed in float32.
         same: a sentence where the network says the same of all images, so that the comparison proves nothing.
     """
@@ -36,7 +35,6 @@ class Reference:
     images: Golden
     output: Output
     scores: Array
-    blocks: tuple[Block, ...]
     difference: Difference
     same: str | None = None
 
@@ -52,11 +50,13 @@ class ExportForm:
     Attributes:
         network: takes ``example``.
         example: zeros [1, ...] of the shape and dtype of the models' input.
+        blocks: of the network, in order, with the largest value that each reaches on the parity images.
         difference: from the reference.
     """
 
     network: nn.Module
     example: Tensor
+    blocks: tuple[Block, ...]
     difference: Difference
 
 

@@ -5,9 +5,9 @@ What a schema changed:
     3: golden vectors of another layout (runtime/verify/golden.py); ``.ort`` files; what accelerators would take of an
        ONNX graph. Later, without a number of its own: ``output_kind`` and ``colors`` of segmentation networks, and a
        Difference that says what its figures measure.
-    4: an artifact has one or more ``outputs``, may be a folder of ``files``, and may be ``unverified``; ``proofs``;
-       the ``architecture``, which was MobileViTV2. The
-       preprocessing has a ``mean`` and ``std``; ``assumptions``, ``reduce_labels``, ``rules``.
+    4: an artifact has one or more ``outputs``, may be a folder of ``files``, and may be ``unverified``; ``proofs``; the
+       ``architecture``, which was MobileViTV2; the ``largest`` value of a block. The preprocessing has a ``mean`` and
+       ``std``; ``assumptions``, ``reduce_labels``, ``rules``.
 
 A step adds what its schema added, and renames. It takes nothing away, so that what no schema had is refused afterwards
 as in any other manifest; nor does it trust what it reads.
@@ -38,6 +38,8 @@ def _to_4(manifest: Json) -> Json:
     filled = {"assumptions": [], "reduce_labels": False, "rules": {}, **filled}
     if isinstance(filled.get("preprocess"), dict):
         filled["preprocess"] = {"mean": [0.0] * 3, "std": [1.0] * 3, **filled["preprocess"]}
+    if isinstance(filled.get("blocks"), list):
+        filled["blocks"] = [{"largest": None, **one} if isinstance(one, dict) else one for one in filled["blocks"]]
     if isinstance(filled.get("parity"), list):
         filled["parity"] = [_difference(stage) for stage in filled["parity"]]
     return _with_artifacts(filled, _artifact_of_4)

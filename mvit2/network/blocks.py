@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mvit2.errors import BundleError
@@ -10,7 +11,9 @@ from mvit2.tasks import TASKS
 
 from .architectures import ARCHITECTURES, without_backbone
 
-__all__ = ["Block", "block_of"]
+__all__ = ["LARGEST_FLOAT16", "Block", "beyond_float16", "block_of", "largest_value"]
+
+LARGEST_FLOAT16 = 65504.0
 
 _MOST = 10**15  # far above any network, and exact as a float
 
@@ -25,6 +28,7 @@ class Block:
         shape: of its output: height, width, channels; (1, 1, classes) for the classifier.
         parameters: how many numbers it learned.
         macs: multiply-accumulates of its convolutions, its linear layers, and the products of its attention.
+        largest: the largest |value| of any tensor computed in it, on the parity inputs; None where nobody looked.
 
     Raises BundleError for numbers that no network has.
     """
@@ -34,11 +38,28 @@ class Block:
     shape: tuple[int, int, int]
     parameters: int
     macs: int
+    largest: float | None = None
 
     def __post_init__(self) -> None:
         numbers = (*self.shape, self.parameters, self.macs)
         if not all(0 <= n <= _MOST for n in numbers):
             raise BundleError(f"block {self.name[:80]!r} has the sizes {str(numbers)[:80]}, accepted: 0 to {_MOST}")
+        if self.largest is not None and self.largest < 0:
+            raise BundleError(f"block {self.name[:80]!r} has the largest value {self.largest}, accepted: 0 or more")
+
+
+def largest_value(blocks: Iterable[Block]) -> tuple[Block, float] | None:
+    """The block that reaches furthest, and how far; None where nobody looked."""
+    seen = [(block, block.largest) for block in blocks if block.largest is not None]
+    return max(seen, key=lambda pair: pair[1], default=None)
+
+
+def beyond_float16(blocks: Iterable[Block]) -> str | None:
+    """Which block's values float16 cannot hold, in words; None if it holds all, or nobody looked."""
+    found = largest_value(blocks)
+    if found is None or found[1] <= LARGEST_FLOAT16:
+        return None
+    return f"block {found[0].name} reaches {found[1]:.3g}, float16 ends at {LARGEST_FLOAT16:.0f}"
 
 
 def block_of(module: str) -> str | None:

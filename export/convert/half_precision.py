@@ -1,0 +1,114 @@
+"""Keeps a network within float16, in which GPUs, NPUs and Core ML compute and which ends at 65,504.
+
+A norm squares its input, and 256 * 256 is beyond that end: trained networks reach it. LiteRT's and ONNX Runtime's CPUs
+compute in float32, so no comparison on them shows it.
+
+Every transformer has a residual stream: ``conv_1x1`` begins it, ``out_proj`` and ``conv2`` add to it, and only norms
+read it. A norm undoes any factor of its input, if its epsilon has the square of that factor. So a power of two in those
+layers' weights and in the epsilons makes the squares small enough. float32 results keep every bit, and no operator is
+added; a multiplication inside each norm, k * (x - mean), would cost one pass over the map.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mvit2.network.blocks import block_of
+from mvit2.network.mobilevitv2 import GlobalNorm, MobileViTV2Layer, Network
+
+__all__ = ["largest_values", "scale_streams"]
+
+# What |x - mean| may reach in a norm on the parity inputs: a quarter of what float16 can square, for other images.
+_LARGEST_DEVIATION = 64.0
+
+
+@torch.no_grad()
+def scale_streams(model: Network, pixel_values: Tensor) -> None:
+    """Scale every residual stream of ``model``, in place, by the power of two that ``pixel_values`` call for.
+
+    Streams that are small enough stay as they are.
+    """
+    layers = [module for module in model.modules() if isinstance(module, MobileViTV2Layer)]
+    deviations = dict.fromkeys(layers, 0.0)
+
+    def measure(layer: MobileViTV2Layer, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        (x,) = inputs
+        deviations[layer] = max(deviations[layer], float((x - GlobalNorm.mean(x)).abs().max()))
+
+    hooks = [
+        norm.register_forward_pre_hook(lambda norm, inputs, layer=layer: measure(layer, norm, inputs))
+        for layer in layers
+        for norm in _norms(layer)
+    ]
+    try:
+        for image in pixel_values:
+            model(image[None])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer, deviation in deviations.items():
+        if math.isfinite(deviation) and deviation > _LARGEST_DEVIATION:
+            _scale_stream(layer, 2.0 ** -math.ceil(math.log2(deviation / _LARGEST_DEVIATION)))
+
+
+def _norms(layer: MobileViTV2Layer) -> list[GlobalNorm]:
+    """Those that read the layer's residual stream: all of them."""
+    return [module for module in layer.modules() if isinstance(module, GlobalNorm)]
+
+
+def _scale_stream(layer: MobileViTV2Layer, factor: float) -> None:
+    added = [part for block in layer.transformer.layer for part in (block.attention.out_proj, block.ffn.conv2)]
+    for part in (layer.conv_1x1, *added):
+        for parameter in part.parameters():
+            parameter.mul_(factor)
+    for norm in _norms(layer):
+        norm.eps *= factor * factor
+
+
+class _Watch(TorchDispatchMode):
+    """The largest |value| of every tensor computed while ``block`` runs, by block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block: str | None = None
+        self.largest: dict[str, float] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if self.block is not None:
+            for made in result if isinstance(result, (list, tuple)) else [result]:
+                if isinstance(made, Tensor) and made.is_floating_point() and made.numel():
+                    self.largest[self.block] = max(self.largest[self.block], float(made.abs().max()))
+        return result
+
+    def enter(self, block: str | None) -> None:
+        self.block = block
+        if block is not None:
+            self.largest.setdefault(block, 0.0)
+
+
+@contextmanager
+def largest_values(network: Network) -> Iterator[dict[str, float]]:
+    """While ``network`` runs: block (mvit2.network.blocks) -> the largest |value| of any tensor computed in it."""
+    watch = _Watch()
+    hooks = []
+    for name, module in network.named_modules():
+        block = block_of(name)
+        if block is not None and block == name.removeprefix("mobilevitv2."):
+            hooks.append(module.register_forward_pre_hook(lambda *_, block=block: watch.enter(block)))
+            hooks.append(module.register_forward_hook(lambda *_: watch.enter(None)))
+    try:
+        with watch:
+            yield watch.largest
+        for block, value in watch.largest.items():
+            watch.largest[block] = float(f"{value:.4g}")  # the digits that do not depend on the machine
+    finally:
+        for hook in hooks:
+            hook.remove()
