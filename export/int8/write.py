@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mvit2.export.convert.tflite_metadata import ModelCard, write_with_metadata
 from mvit2.export.formats import FormatName
 from mvit2.quantize.plan import Plan
-from mvit2.tflite_file import read_tflite
+from mvit2.tflite_file import read_tflite, write_tflite
 
 __all__ = ["WRITERS", "Write", "write_full_int8"]
 
@@ -46,9 +46,12 @@ def write_full_int8(source: Path, file: Path, card: ModelCard, pixels: NDArray[n
     Returns the name of the ranges' method. Raises ConversionError: another network's file.
     """
     from mvit2.quantize.write.tflite_full_int8 import quantise_fully
+    from mvit2.quantize.write.tflite_means import reduce_pixels_first
     from mvit2.quantize.write.tflite_ranges import DEFAULT_METHOD, tensor_ranges
 
     model = read_tflite(source)
-    quantise_fully(model, tensor_ranges(source, pixels, DEFAULT_METHOD))
+    reduce_pixels_first(model)
+    write_tflite(model, file)  # for its ranges
+    quantise_fully(model, tensor_ranges(file, pixels, DEFAULT_METHOD))
     write_with_metadata(model, file, card)
     return DEFAULT_METHOD
