@@ -88,7 +88,9 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     with under_construction(target) as building, tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
         card = model_card(name, checkpoint, request.io, request.output_kind)
         output = output_of(request, checkpoint)
-        manifest = _Build(request, checkpoint, _within_float16(checkpoint), card, output, building, Path(scratch), listener).run()
+        manifest = _Build(
+            request, checkpoint, _within_float16(checkpoint), card, output, building, Path(scratch), listener
+        ).run()
         if request.report:
             _report(building, name, listener)
     return ExportResult(target, manifest)

@@ -186,11 +186,15 @@ TORCH = (
     "mvit2/network/*",
     "mvit2/checkpoint/tensors.py",
     "quantize/learn/*",
-    *(f"export/convert/{name}.py" for name in ("fold*", "contract", "block_costs", "to_onnx", "to_coreml")),
+    *(
+        f"export/convert/{name}.py"
+        for name in ("fold*", "contract", "block_costs", "half_precision", "to_onnx", "to_coreml")
+    ),
     "export/convert/to_executorch.py",
 )
 AT_MODULE_LEVEL = {
     "onnx": {
+        "export/convert/onnx_input.py",
         "export/convert/to_onnx.py",
         "export/convert/to_tflite.py",
         "quantize/write/onnx_graph.py",
@@ -200,6 +204,7 @@ AT_MODULE_LEVEL = {
         "quantize/write/tflite.py",
         "quantize/write/tflite_full_int8.py",
         "quantize/write/tflite_graph.py",
+        "quantize/write/tflite_means.py",
         "quantize/write/tflite_ranges.py",
     },
     "onnxsim": {"export/convert/to_onnx.py"},

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mvit2.network.blocks import block_of
-from mvit2.network.mobilevitv2 import GlobalNorm, MobileViTV2Layer, Network
+from mvit2.network.mobilevitv2 import GlobalNorm, MobileViTV2Layer, Network, TransformerLayer
 
 __all__ = ["largest_values", "scale_streams"]
 
@@ -64,7 +64,8 @@ def _norms(layer: MobileViTV2Layer) -> list[GlobalNorm]:
 
 
 def _scale_stream(layer: MobileViTV2Layer, factor: float) -> None:
-    added = [part for block in layer.transformer.layer for part in (block.attention.out_proj, block.ffn.conv2)]
+    blocks = [module for module in layer.transformer.modules() if isinstance(module, TransformerLayer)]
+    added = [part for block in blocks for part in (block.attention.out_proj, block.ffn.conv2)]
     for part in (layer.conv_1x1, *added):
         for parameter in part.parameters():
             parameter.mul_(factor)
@@ -72,11 +73,11 @@ def _scale_stream(layer: MobileViTV2Layer, factor: float) -> None:
         norm.eps *= factor * factor
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
     """The largest |value| of every tensor computed while ``block`` runs, by block."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.block: str | None = None
         self.largest: dict[str, float] = {}
 

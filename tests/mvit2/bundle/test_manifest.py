@@ -90,7 +90,7 @@ FULL = Manifest(  # no field has its default, so that a field that is dropped or
     ),
     files=(FileRecord(LABELS, 9, "ef" * 32), FileRecord("golden/golden.json", 2, "01" * 32)),
     parity=(DIFFERENCE, replace(DIFFERENCE, stage="two", finite=True)),
-    blocks=(Block("conv_stem", "3x3 convolution", (112, 80, 56), 1624, 13547520),),
+    blocks=(Block("conv_stem", "3x3 convolution", (112, 80, 56), 1624, 13547520, 2861.0),),
     calibration=Calibration("folder", 3, ("aa" * 32, "bb" * 32), 1),
     tools={"torch": "2.13.0", "numpy": "2.4.6"},
     output_kind="mask",

@@ -73,8 +73,9 @@ _OPTIONAL = {
     "xnnpack_partitions",
     "not_delegated",
     "zero_point",
+    "largest",
 }
-_FLOATS = {"max_absolute", "max_relative", "top1_agreement", "tolerance", "scale"}
+_FLOATS = {"max_absolute", "max_relative", "top1_agreement", "tolerance", "scale", "largest"}
 _OTHERS: tuple[Any, ...] = (None, True, 7, 1.5, "x", [], {}, [[]], {"x": 1})
 
 
@@ -118,6 +119,12 @@ def test_a_missing_or_unknown_field_is_refused(content: dict[str, Any], tmp_path
     assert tried > 50
 
 
+def test_a_manifest_from_before_the_largest_values_is_read(content: dict[str, Any], tmp_path: Path) -> None:
+    older = [{key: value for key, value in block.items() if key != "largest"} for block in content["blocks"]]
+    (tmp_path / MANIFEST).write_text(json.dumps({**content, "schema_version": 3, "blocks": older}))
+    assert {block.largest for block in read_manifest(tmp_path).blocks} == {None}
+
+
 @pytest.mark.parametrize(
     ("at", "value", "wrong"),
     [
@@ -158,6 +165,7 @@ def test_a_missing_or_unknown_field_is_refused(content: dict[str, Any], tmp_path
         (("tools",), {"\ud800": "1"}, "expected text that UTF-8 can write"),
         (("blocks", 0, "macs"), -1, "block 'conv_stem' has the sizes (64, 64, 16, 464, -1), accepted: 0 to "),
         (("blocks", 0, "shape"), [10**4000, 1, 1], "block 'conv_stem' has the sizes (1000"),
+        (("blocks", 0, "largest"), -1, "block 'conv_stem' has the largest value -1.0, accepted: 0 or more"),
         (("name",), "\udfff", r"manifest.name is '\udfff', expected text that UTF-8 can write"),
         (("files", 0, "path"), "../x", "manifest names the file '../x'; accepted are plain relative paths"),
         (("files", 0, "path"), "a/" * 4_000_000 + "a", "accepted are plain relative paths"),
