@@ -97,7 +97,7 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
 
 
 def _within_float16(checkpoint: Checkpoint) -> Checkpoint:
-    """The same network, scaled where its norms' squares would be infinite in half precision; float32 keeps every bit."""
+    """The same, scaled where the squares in its norms would be infinite in half precision; float32 keeps every bit."""
     import torch
 
     from mvit2.export.convert.half_precision import scale_streams
