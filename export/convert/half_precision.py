@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mvit2.network.architectures import without_backbone
 from mvit2.network.blocks import block_of
 from mvit2.network.mobilevitv2 import GlobalNorm, MobileViTV2Layer, Network, TransformerLayer
 
@@ -102,7 +103,7 @@ def largest_values(network: Network) -> Iterator[dict[str, float]]:
     hooks = []
     for name, module in network.named_modules():
         block = block_of(name)
-        if block is not None and block == name.removeprefix("mobilevitv2."):
+        if block is not None and block == without_backbone(name):
             hooks.append(module.register_forward_pre_hook(lambda *_, block=block: watch.enter(block)))
             hooks.append(module.register_forward_hook(lambda *_: watch.enter(None)))
     try:
