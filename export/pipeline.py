@@ -42,7 +42,7 @@ from .atomic import check_target, under_construction
 from .formats import FORMATS, LIBRARIES, FormatName
 from .gates import gate
 from .listener import Listener, Silent
-from .parity_inputs import same_answer, varied_inputs
+from .parity_inputs import parity_inputs, same_answer, varied_inputs
 from .request import ExportRequest
 from .resolve import bundle_name, load, output_of
 from .stages import Converted, ExportForm, Reference
