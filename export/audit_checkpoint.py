@@ -65,6 +65,7 @@ def _as_hf(spec: PreprocessSpec) -> dict[str, Any]:
     """A whole preprocessor_config.json as ``PreprocessSpec.from_hf`` reads it."""
     height, width = spec.image_size
     exact = spec.resize_exact and {"height": spec.resize_exact[0], "width": spec.resize_exact[1]}
+    normal = {"do_normalize": True, "image_mean": list(spec.mean), "image_std": list(spec.std)}
     return {
         "image_processor_type": "MobileViTImageProcessor",
         "do_resize": bool(exact or spec.resize_shortest),
@@ -75,6 +76,7 @@ def _as_hf(spec: PreprocessSpec) -> dict[str, Any]:
         "do_rescale": spec.scale != 1,
         "rescale_factor": spec.scale,
         "do_flip_channel_order": spec.channel_order == "BGR",
+        **(normal if spec.normalises else {}),
     }
 
 

@@ -83,7 +83,16 @@ def variants(configured: PreprocessSpec, any_scale: bool = True) -> tuple[Prepro
     found = [configured]
     for scale, order, resize, resample in product(scales, get_args(ChannelOrder), resizes, get_args(Resample)):
         kept = configured.resample if resize == (None, None) else resample  # nothing to filter
-        found.append(PreprocessSpec(configured.image_size, *resize, kept, order, scale))
+        found.append(
+            replace(
+                configured,
+                resize_shortest=resize[0],
+                resize_exact=resize[1],
+                resample=kept,
+                channel_order=order,
+                scale=scale,
+            )
+        )
     return tuple(dict.fromkeys(found))
 
 

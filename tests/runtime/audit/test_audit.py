@@ -384,3 +384,11 @@ def test_refused(
     words: str, code: int, wrong: str, refused: Callable[..., str], demo_bundle: Path, table: Path, tmp_path: Path
 ) -> None:
     refused(code, wrong, "audit", *words.format(bundle=demo_bundle, table=table, tmp=tmp_path).split())
+
+
+def test_mean_and_standard_deviation_stay() -> None:
+    """Nothing here guesses them: every variant has the configured ones."""
+    normal = replace(TRUE, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    found = variants(normal)
+    assert {(spec.mean, spec.std) for spec in found} == {(normal.mean, normal.std)}
+    assert [replace(spec, mean=TRUE.mean, std=TRUE.std) for spec in found] == list(variants(TRUE))
