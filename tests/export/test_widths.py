@@ -8,11 +8,12 @@ import pytest
 
 from mvit2.export.pipeline import export
 from mvit2.export.request import ExportRequest
-from mvit2.network.mobilevitv2_config import VARIANTS
 from mvit2.runtime import check_bundle
 
+from ..support.widths import WIDTHS
 
-@pytest.mark.parametrize("variant", VARIANTS)
+
+@pytest.mark.parametrize("variant", WIDTHS)
 def test_every_width_becomes_onnx(variant: str, tmp_path: Path) -> None:
     request = ExportRequest(
         weights="untrained", variant=variant, formats=("onnx",), image_size=(64, 64), output=tmp_path, report=False

@@ -55,6 +55,11 @@ RESOURCES = (
             "export/test_segmentation_export.py",
         ),
     ),
+    Resource(
+        "heavy",
+        "takes CPU seconds for what smaller tests say nearly as well: learned ranges, the larger widths",
+        places=("quantize/test_bias_correction.py",),
+    ),
     Resource("toolchain", "compiles the sources for apps: C, JavaScript, Kotlin, Swift", places=("app_sources",)),
     Resource("browser", "looks at pages in Chromium", frozenset({"launch"}), ("page",)),
     Resource("ray", "starts Ray clusters", frozenset({"cluster"}), ("runtime/evaluate/test_evaluate_ray.py",), True),

@@ -19,7 +19,9 @@ from mvit2.checkpoint.tensors import load_weights
 from mvit2.image.preprocess import preprocess, to_pixel_values
 from mvit2.network.initialise import initialise
 from mvit2.network.mobilevitv2 import ACTIVATIONS, MobileViTV2, MobileViTV2Classifier
-from mvit2.network.mobilevitv2_config import ACTIVATION_NAMES, VARIANTS, ModelConfig
+from mvit2.network.mobilevitv2_config import ACTIVATION_NAMES, ModelConfig
+
+from ...support.widths import WIDTHS
 
 TOLERANCE = 1e-5  # of the range of the expected values; what float32 leaves is below 2e-6
 
@@ -27,7 +29,7 @@ TOLERANCE = 1e-5  # of the range of the expected values; what float32 leaves is 
 # ---- transformers ----
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", WIDTHS)
 @torch.no_grad()
 def test_equals_transformers(oracles: ModuleType, variant: str) -> None:
     fields = {"width_multiplier": float(variant), "id2label": oracles.named(40)}
@@ -72,7 +74,7 @@ def test_backbone_equals_transformers(oracles: ModuleType, stride: int, expand_o
 # ---- timm ----
 
 
-@pytest.mark.parametrize("variant", ["0.5", "1.0", "2.0"])
+@pytest.mark.parametrize("variant", ["0.5", "1.0", pytest.param("2.0", marks=pytest.mark.heavy)])
 @torch.no_grad()
 def test_equals_timm(oracles: ModuleType, variant: str) -> None:
     """At every size: where patches do not tile a feature map, timm and Apple stretch it, and so do we."""
@@ -205,7 +207,7 @@ def test_initialise_changes_nothing_but_the_weights(training: bool) -> None:
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("variant", ["0.5", "1.0", "2.0"])
+@pytest.mark.parametrize("variant", ["0.5", "1.0", pytest.param("2.0", marks=pytest.mark.heavy)])
 @torch.no_grad()
 def test_initialised_logits_tell_photos_and_classes_apart(oracles: ModuleType, photos: Path, variant: str) -> None:
     checkpoint = load_checkpoint("untrained", variant)

@@ -197,6 +197,7 @@ FOUND = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_configured_wrongly_is_found(what: str, measured: dict[PreprocessSpec, Any]) -> None:
     configured = replace(TRUE, **WRONG[what])
@@ -327,6 +328,7 @@ def flipped(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.heavy
 def test_a_flipped_checkpoint_is_found_and_set(flipped: Path, table: Path, run: Run) -> None:
     done = run("audit", flipped, table, "--set", "--json")
     assert done.returncode == 0 and json.loads((flipped / PREPROCESSOR).read_text()) == HF
@@ -346,6 +348,7 @@ def test_a_flipped_checkpoint_is_found_and_set(flipped: Path, table: Path, run: 
     assert marked.startswith("BGR, edge 144 -> crop 128x128, bilinear  100.0% (88.6 to 100.0)")
 
 
+@pytest.mark.heavy
 def test_a_bundle_on_swapped_pictures(demo_bundle: Path, labelled: Labelled, run: Run, tmp_path: Path) -> None:
     for path, label in labelled:
         (tmp_path / str(label)).mkdir(exist_ok=True)

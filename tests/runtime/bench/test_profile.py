@@ -181,6 +181,7 @@ def test_each_is_held_against_the_product_of_its_kind(demo_bundle: Path, int8_bu
     assert {s.macs for s in subjects if s.pipeline} == {sum(b.macs for b in read_manifest(demo_bundle).blocks)}
 
 
+@pytest.mark.timing
 def test_the_share_of_the_peak(demo_bundle: Path, tmp_path: Path) -> None:
     """A product against itself is all of it; a network does less in a second than a product."""
     (subject,) = find_subjects([demo_bundle], artifacts=["model_float32.tflite"])

@@ -203,6 +203,7 @@ def test_going_on_gives_the_same_figures(ready: Plan, rows: list[Row[Any]], tmp_
     assert sum(told) == len(SIZES) - 2
 
 
+@pytest.mark.ray
 def test_ray_finds_the_same(ready: Plan, rows: list[Row[Any]]) -> None:
     from mvit2.runtime.evaluate.run import Executor
 

@@ -47,6 +47,7 @@ def test_what_is_for_classifiers_alone(use: Callable[[Path], Any], bundle: Path)
     )
 
 
+@pytest.mark.timing
 def test_bench_measures_the_way_to_the_mask(run: Run, bundle: Path) -> None:
     done = run("bench", bundle, "--runs", 6, "--threads", 1, "--json")
     assert done.returncode == 0, done.stderr
