@@ -16,10 +16,11 @@ from PIL import Image
 from mvit2.bundle.manifest import read_manifest, sha256_of
 from mvit2.errors import CheckFailed
 from mvit2.export.convert.tflite_metadata import model_card
+from mvit2.export.formats import FormatName
 from mvit2.export.int8.quantiser import Quantiser
 from mvit2.export.int8.validation import FloatReference, ValidationImages
 from mvit2.export.listener import Silent
-from mvit2.export.request import ExportRequest, Format
+from mvit2.export.request import ExportRequest
 from mvit2.export.resolve import load
 from mvit2.runtime import check_bundle, open_bundle
 
@@ -168,7 +169,7 @@ def test_a_target_out_of_reach_is_a_failure(demo_bundle: Path, pictures: Path, t
     class Contrary(Quantiser):
         """Compares with answers that no quantised network gives: the classes in reverse."""
 
-        def _float_reference(self, format: Format, images: ValidationImages) -> FloatReference:
+        def _float_reference(self, format: FormatName, images: ValidationImages) -> FloatReference:
             reference = super()._float_reference(format, images)
             return replace(reference, scores=reference.scores[:, ::-1])
 
