@@ -84,6 +84,7 @@ def test_dead_channels_keep_a_usable_scale() -> None:
     assert weight_scales(weight).min() >= 1e-6 < 1e-3 * weight_scales(weight).max() * 1.01
 
 
+@pytest.mark.heavy
 def test_fake_rounding_is_torchs(simulation: Simulation) -> None:
     from mvit2.quantize.learn.fake_quant import rounded
 
@@ -105,6 +106,7 @@ def test_without_rounding_it_is_the_network(checkpoint: Checkpoint, pictures: Ca
     np.testing.assert_allclose(made.logits(pictures.held_out), expected, atol=1e-4)
 
 
+@pytest.mark.heavy
 def test_its_layers_are_those_of_the_network(checkpoint: Checkpoint, simulation: Simulation) -> None:
     from torch import nn
 
@@ -153,6 +155,7 @@ def test_methods_order_as_their_names_say(
     assert widths["least squares"] <= widths["min-max"]
 
 
+@pytest.mark.heavy
 def test_learning_wins_on_held_out_pictures(checkpoint: Checkpoint, pictures: CalibrationSet) -> None:
     made = Simulation(export_form(checkpoint.model, single_image=False), checkpoint.preprocess, as_image=True)
     found = find_ranges(made, pictures, steps=30)
@@ -166,6 +169,7 @@ def test_large_networks_learn_for_fewer_steps(values: int, steps: int) -> None:
     assert learning_steps(values) == steps
 
 
+@pytest.mark.heavy
 def test_equalisation_changes_nothing_but_rounding(checkpoint: Checkpoint, float_file: Path, tmp_path: Path) -> None:
     """Gains on every convolution with SiLU: in high resolution (ranges aside) the function stays the same."""
     made = Simulation(export_form(checkpoint.model, single_image=False), checkpoint.preprocess, as_image=True)
@@ -190,6 +194,7 @@ def test_equalisation_changes_nothing_but_rounding(checkpoint: Checkpoint, float
 # ---- sensitivity ----
 
 
+@pytest.mark.heavy
 def test_float_blocks_cost_nothing(simulation: Simulation, pictures: CalibrationSet) -> None:
     losses = sensitivity(simulation, pictures.held_out)
     assert {loss.block for loss in losses} == {block_of(layer.name) for layer in simulation.layers}
@@ -201,6 +206,7 @@ def test_float_blocks_cost_nothing(simulation: Simulation, pictures: Calibration
     assert all(loss.alone_snr_db > together for loss in losses)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("target", [0.0, 0.95, 1.0])
 def test_as_few_blocks_as_needed(target: float, simulation: Simulation, pictures: CalibrationSet) -> None:
     order = [loss.block for loss in sensitivity(simulation, pictures.held_out)]
@@ -216,6 +222,7 @@ def test_as_few_blocks_as_needed(target: float, simulation: Simulation, pictures
 # ---- what may not break a file ----
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("bias", [0.0, 3.0])
 @pytest.mark.parametrize("dead", ["encoder.layer.0.layer.0.conv_3x3", "encoder.layer.2.transformer.layer.0.attention"])
 def test_dead_branches_run(
