@@ -1,5 +1,5 @@
 /**
- * By which numbers two answers of a model are called equal, a row for each kind: those of mvit2/runtime/parity.py.
+ * By which numbers two answers of a model are called equal, a row for each kind: those of mvit2/runtime/tasks/compare.py.
  *
  *     type      of a model's numbers, and of recorded ones
  *     titles    of the three figures
