@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from typing import IO
 
 from .telemetry import no_telemetry
 
-__all__ = ["Ended", "give_answer", "how_it_ended", "run_worker", "start_worker"]
+__all__ = ["Ended", "give_answer", "how_it_ended", "printed_so_far", "run_worker", "start_worker"]
 
 _MOST_OUTPUT = 1 << 20  # bytes of each stream that are kept, its last ones
 _LONGEST_LINE = 200
@@ -156,6 +157,20 @@ def _end_with_parent() -> None:
     """Standard input is a pipe that nobody writes to: it ends when the parent does."""
     os.read(0, 1)  # sys.stdin would be locked when the interpreter shuts down
     os._exit(1)
+
+
+def printed_so_far() -> str:
+    """What this worker and its libraries have printed until now, to stdout and then to stderr; of each the beginning.
+
+    Compilers and drivers say there why they refuse a file, and nowhere else. ``run_worker`` gives a worker two files to
+    print into, which can be read; "" where the process prints into something else.
+    """
+    sys.stdout.flush()
+    said = []
+    for stream in (1, 2):
+        if stat.S_ISREG(os.fstat(stream).st_mode) and hasattr(os, "pread"):
+            said.append(os.pread(stream, _MOST_OUTPUT, 0).decode(errors="replace"))
+    return "\n".join(said)
 
 
 def give_answer(value: object) -> None:

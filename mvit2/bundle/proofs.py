@@ -54,7 +54,7 @@ class Proof:
         placed: how many of them run on the accelerator; None where it does not say.
         refused: reason -> how many operators stay on the CPU for it.
         answers: compared with the recorded golden outputs; None where nothing was run.
-        failure: why the file does not run there.
+        failure: why the file does not run there, or should not whatever it answers; then there are no ``answers``.
         findings: what else is worth knowing, a sentence each.
         compile_seconds, inference_seconds: measured on the machine that made the proof. A simulator's inference says
             nothing of the chip's, and is None.
@@ -139,6 +139,20 @@ class Proof:
         if self.operators is None:
             return "not opened"
         return f"{'some' if self.placed is None else self.placed} of {self.operators}"
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, in one line; "" where it did not."""
+        if self.failure is not None:
+            return self.failure
+        if self.answers is None or self.answers.passed:
+            return ""
+        if not self.answers.finite:
+            return "it answers NaN or Inf"
+        return (
+            f"its answers differ by {self.answers.max_relative:.2g} (accepted: {self.answers.tolerance:g}) and have "
+            f"{self.answers.top1_agreement:.0%} of the first classes"
+        )
 
     @property
     def place(self) -> tuple[str, str, str]:

@@ -13,7 +13,7 @@ from mvit2.telemetry import no_telemetry
 
 from .backend import Array, Backend, cannot_open
 
-__all__ = ["OnnxRuntimeBackend", "clips_sums", "sums_in_16_bits"]
+__all__ = ["OnnxRuntimeBackend", "clips_sums", "open_session", "session_options", "sums_in_16_bits"]
 
 
 def sums_in_16_bits() -> bool:
@@ -34,36 +34,64 @@ def clips_sums(file: Path) -> bool:
     return file.suffix == ".ort" and sums_in_16_bits()
 
 
-class OnnxRuntimeBackend(Backend):
+def session_options() -> Any:
+    """ONNX Runtime's SessionOptions, silent. Raises MissingEngineError."""
+    no_telemetry()
+    try:
+        import onnxruntime as ort
+    except ImportError:
+        raise MissingEngineError("onnxruntime", "ort") from None
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what fails is raised as well, and said by us
+    return options
+
+
+def open_session(model: Path, options: Any, providers: Sequence[str] = ()) -> Any:
     """The one way to open a session.
+
+    Args:
+        options: of ``session_options``; they may name devices instead of ``providers``.
+
+    Raises whatever ONNX Runtime raises: classes of its C++ bindings, without a common base.
+    """
+    import onnxruntime as ort
+
+    return ort.InferenceSession(str(model), options, providers=list(providers) or None)
+
+
+class OnnxRuntimeBackend(Backend):
+    """A session on the CPU.
 
     Args:
         threads: of one inference; None is one for each core.
         in_turns: other models run in between, so its threads must not go on spinning for work.
         profile_into: a folder in which ``end_profile`` writes what each operator took.
+        as_written: run the graph's own operators, none optimised away.
     """
 
     engine: ClassVar[Engine] = "onnxruntime"
 
     def __init__(
-        self, model: Path, threads: int | None = None, *, in_turns: bool = False, profile_into: Path | None = None
+        self,
+        model: Path,
+        threads: int | None = None,
+        *,
+        in_turns: bool = False,
+        profile_into: Path | None = None,
+        as_written: bool = False,
     ) -> None:
-        no_telemetry()
-        try:
-            import onnxruntime as ort
-        except ImportError:
-            raise MissingEngineError("onnxruntime", "ort") from None
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # what fails is raised as well, and said by us
+        options = session_options()
         options.intra_op_num_threads = threads or 0
         if in_turns:
             options.add_session_config_entry("session.force_spinning_stop", "1")
         if sums_in_16_bits():
             options.add_session_config_entry("session.x64quantprecision", "1")
+        if as_written:
+            options.graph_optimization_level = type(options.graph_optimization_level).ORT_DISABLE_ALL
         if profile_into is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(profile_into / "profile")
         try:
-            self._session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            self._session = open_session(model, options, ["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises classes of its C++ bindings, without a common base
             raise cannot_open(model, "ONNX Runtime", error) from None
         self.inputs = tuple(map(_facts, self._session.get_inputs()))

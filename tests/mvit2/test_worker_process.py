@@ -144,3 +144,14 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
     assert not psutil.wait_procs(children, SECONDS)[1]
+
+
+def test_a_worker_reads_what_its_libraries_printed(tmp_path: Path) -> None:
+    """What native code writes past Python, too; reading moves nothing of what is printed later."""
+    body = (
+        "from mvit2.worker_process import give_answer, printed_so_far\n"
+        "print('out'); os.write(2, b'driver: no\\n'); said = printed_so_far(); print('later'); give_answer(said)"
+    )
+    found = ended(tmp_path, body)
+    assert found.answer() == "out\n\ndriver: no\n"
+    assert found.stdout.startswith("out\nlater\n") and found.stderr == "driver: no\n"

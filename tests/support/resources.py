@@ -73,7 +73,7 @@ RESOURCES = (
     ),
     Resource("timing", "measures times, or keeps all cores busy", alone=True),
     Resource("processes", "compares the command in a process of its own with the one in the process of the tests"),
-    Resource("accelerator", "needs a device or a compiler of an accelerator"),
+    Resource("accelerator", "needs a device or a compiler of an accelerator", places=("accelerators",)),
     Resource("emulated", "runs in an emulator of other hardware"),
 )
 

@@ -1,0 +1,1 @@
+"""A model file proven on something else than this CPU: on compilers and simulators of accelerators."""
