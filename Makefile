@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 DEMO := build/demo/mobilevitv2-0.5-demo20
 
-.PHONY: demo test test-all lint types peers toolchains clean
+.PHONY: demo test test-all lint types peers toolchains accelerators clean
 
 demo: $(VENV)/export.installed
 	$(BIN)/mvit2-export --variant 0.5 --weights demo --output build/demo --overwrite
@@ -52,6 +52,10 @@ peers: $(VENV)/test.installed
 # Chromium, and the compilers that the tests of runtime/sources/ use. What this machine cannot install is named.
 toolchains:
 	bash .ci/toolchains/install
+
+# Where files are proven (tests/accelerators). What cannot be installed here is named, and the tests skip it by that name.
+accelerators: $(VENV)/test.installed
+	for extra in qnn ethos-u; do $(INSTALL) --editable ".[$$extra]" || echo "NO $$extra: nothing is proven there"; done
 
 clean:
 	rm -rf build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -7,15 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mvit2.bundle.manifest import Artifact, GraphFacts, TensorFacts, read_manifest, sha256_of
+from mvit2.bundle.manifest import Artifact, GraphFacts, Manifest, TensorFacts, read_manifest, sha256_of
 from mvit2.difference import MEASURES
 from mvit2.export.convert.tflite_metadata import read_metadata
 from mvit2.network.blocks import LARGEST_FLOAT16, Block, largest_value
+from mvit2.runtime.accelerators.standing import standings
 from mvit2.runtime.engines.inspect_tflite import inspect_tflite
 from mvit2.runtime.engines.onnx_runtime import OnnxRuntimeBackend
 from mvit2.runtime.engines.table import open_model
 from mvit2.tasks import task_named
 from mvit2.units import human_bytes
+
+from .proof_table import COLUMNS, proof_row
 
 __all__ = ["Table", "describe_bundle", "describe_model"]
 
@@ -45,7 +48,22 @@ def describe_bundle(path: Path) -> tuple[list[Table], dict[str, Any]]:
         title = "worth trying on ONNX Runtime's accelerators, by its mobile usability checker (nothing was run there)"
         names = [accelerator.name for accelerator in next(iter(graphs.values()))]
         tables.append((title, ("artifact", *names), [(file, *map(str, found)) for file, found in graphs.items()]))
+    tables += _proofs(manifest)
     return tables, asdict(manifest)
+
+
+def _proofs(manifest: Manifest) -> list[Table]:
+    """What was proven on accelerators and what was not; the details of the former."""
+    title = "on accelerators (mvit2 check BUNDLE --on PLACE --record)"
+    found = standings(manifest)
+    names = list(next(iter(found.values())))
+    matrix = (title, ("artifact", *names), [(file, *(of[name] for name in names)) for file, of in found.items()])
+    if not manifest.proofs:
+        return [matrix]
+    rows = [(*proof_row(proof), proof.date) for proof in manifest.proofs]
+    why = [(p.file, p.accelerator, p.reason) for p in manifest.proofs if not p.passed]
+    failed: list[Table] = [("why they failed", ("file", "place", ""), why)] if why else []
+    return [matrix, ("proofs", (*COLUMNS, "on"), rows), *failed]
 
 
 def describe_model(path: Path) -> tuple[list[Table], dict[str, Any]]:

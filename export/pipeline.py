@@ -43,6 +43,7 @@ from .formats import FORMATS, LIBRARIES, FormatName
 from .gates import gate
 from .listener import Listener, Silent
 from .parity_inputs import parity_inputs, same_answer, varied_inputs
+from .prove import prove_gate, require_usable
 from .request import ExportRequest
 from .resolve import bundle_name, load, output_of
 from .stages import Converted, ExportForm, Reference
@@ -78,6 +79,7 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     listener = listener or Silent()
     no_telemetry()  # onnxsim and onnx2tf import ONNX Runtime as well
     _require_libraries()
+    places = require_usable(request.prove, listener)
     with listener.step(f"load weights {request.weights_name}"):
         checkpoint = load(request)
     for note in checkpoint.warnings:
@@ -91,6 +93,8 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
         manifest = _Build(
             request, checkpoint, _within_float16(checkpoint), card, output, building, Path(scratch), listener
         ).run()
+        if places:
+            manifest = prove_gate(building, places, listener)
         if request.report:
             _report(building, name, listener)
     return ExportResult(target, manifest)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_OPSET",
+    "PLACES",
     "ExportRequest",
     "parse_formats",
     "parse_ignore",
@@ -47,6 +48,7 @@ DEFAULT_OPSET = 18
 _EDGES = range(64, 1025, 32)
 _NAMED = ", ".join(f"{row.name} ({row.hint})" if row.hint else row.name for row in FORMATS.values())
 _FORMATS_HELP = f"{_NAMED} or all, which is {' and '.join(IN_ALL)}; repeatable."
+PLACES = "litert-gpu, qnn-htp[:CHIP], ethos-u[:CHIP], fp16, opencv or all; repeatable."
 _USUAL = ", ".join(f"{precision} for {row.title}" for row in FORMATS.values() for precision in row.usual)
 _QUANTIZE_HELP = f"none, {', '.join(QUANTIZE)}; repeatable. Default: {_USUAL}."
 
@@ -283,6 +285,15 @@ class ExportRequest:
     )
     force: bool = field(
         default=False, metadata=option(bool, None, "Calibrate on few pictures; write a model that collapsed.")
+    )
+    prove: Sequence[str] = field(
+        default=(),
+        metadata=option(
+            list,
+            "PLACE",
+            f"Write it only if its files run there: {PLACES}",
+            parse=lambda given: tuple(_words(given)),
+        ),
     )
     report: bool = field(default=True, metadata=option(bool, None, "Leave out report.html and the model card."))
 

@@ -11,6 +11,8 @@ from mvit2.bundle.manifest import Artifact, Manifest
 from mvit2.export.report.wording import ERRORS, postprocessing, preprocessing
 from mvit2.export.templating import environment
 from mvit2.network.architectures import network_title
+from mvit2.runtime.accelerators.standing import NOT_FOR_IT, standing
+from mvit2.runtime.accelerators.table import ACCELERATORS
 from mvit2.runtime.web.server import PAGE
 from mvit2.units import human_bytes
 from mvit2.versions import VERSION
@@ -64,6 +66,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         "bytes": human_bytes,
         "accuracy": _accuracy,
         "opener": _opener,
+        "standing": _standing,
         "tojson": _quoted,
     }
     return environment(TEMPLATES, filters, keep_trailing_newline=True).get_template(template).render(values)
@@ -83,6 +86,12 @@ def _quoted(value: object) -> str:
 def _opener(artifact: Artifact) -> str:
     """The function that opens its engine, in Kotlin and Swift."""
     return {"litert": "liteRt", "onnxruntime": "onnxRuntime"}[artifact.engine]
+
+
+def _standing(artifact: Artifact, manifest: Manifest) -> str:
+    """What is known of it on accelerators, one after the other."""
+    found = {name: standing(manifest, artifact, name) for name in ACCELERATORS}
+    return "; ".join(f"{name}: {words}" for name, words in found.items() if words != NOT_FOR_IT) or "none takes it"
 
 
 def _accuracy(artifact: Artifact, task: AppTask) -> str:

@@ -38,7 +38,9 @@ def write_app(folder: Path, platform: str, bundle: Path, values: Mapping[str, An
     _copy(bundle, [*models, *labels], folder / target.model)
     _copy(bundle, golden, folder / target.golden)
     kept = (*labels, *(golden if target.golden == target.model else ()))
-    write_manifest(folder / target.model, replace(manifest, artifacts=tuple(artifacts), files=kept))
+    names = {artifact.file.path for artifact in artifacts}
+    proofs = tuple(proof for proof in manifest.proofs if proof.file in names)
+    write_manifest(folder / target.model, replace(manifest, artifacts=tuple(artifacts), files=kept, proofs=proofs))
     _sources(folder, target, {*values["engines"], manifest.task})
     for name, places in target.texts.items():
         template = f"{platform}/{name}"

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from io import TextIOWrapper
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from mvit2.bundle.manifest import Artifact, Manifest
 from mvit2.bundle.measurements import Accuracy, MaskAccuracy, Quantisation
+from mvit2.bundle.proofs import Proof
 from mvit2.difference import MEASURES, Difference, Measure
 from mvit2.tasks import CLASSIFY, SEGMENT, task_named
 
@@ -83,9 +84,12 @@ class Screen:
         """An old word was typed, which works for one more release."""
         self.err.print(escape(f"{old} is now {new}; the old word goes with the next release."))
 
-    def error(self, message: str, differences: Iterable[Difference] = ()) -> None:
+    def error(
+        self, message: str, differences: Iterable[Difference] = (), more: Mapping[str, object] | None = None
+    ) -> None:
+        """``more``: what else machines are told."""
         with suppress(OSError):  # a full disk behind stdout may be the very error
-            self.json({"error": message, "differences": [asdict(d) for d in differences]})
+            self.json({"error": message, "differences": [asdict(d) for d in differences], **(more or {})})
         self.err.print(f"[bold red]error:[/] {escape(message)}")
 
     def result(self, text: str) -> None:
@@ -106,11 +110,21 @@ class Screen:
         for measure, some in by_measure.items():
             absolute, relative, agreement = MEASURES[measure]
             columns = ("stage", absolute, relative, "accepted", agreement, "")
-            table = _table("compared with the torch model", columns, map(_difference_row, some))
-            if failed:
-                self.err.print(table)
-            elif not self.quiet and not self.as_json:
-                self.out.print(table)
+            self._judged("compared with the torch model", columns, map(_difference_row, some), failed)
+
+    def proofs(self, proofs: Sequence[Proof]) -> None:
+        """What accelerators said; where one of them failed it goes to stderr, and is never suppressed."""
+        from mvit2.export.proof_table import COLUMNS, TITLE, proof_row, remarks
+
+        self._judged(TITLE, COLUMNS, map(proof_row, proofs), failed=not all(proof.passed for proof in proofs))
+        for line in (line for proof in proofs for line in remarks(proof)):
+            self.result(line)
+
+    def _judged(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], failed: bool) -> None:
+        if failed:
+            self.err.print(_table(title, columns, rows))
+        else:
+            self.table(title, columns, rows)
 
     def fidelity(self, manifest: Manifest) -> None:
         """What quantisation cost, and on which pictures that was measured."""

@@ -29,6 +29,8 @@ def export(typed: Typed, quiet: Quiet = False, json: Json = False, version: Vers
     bundle, manifest = _shown(result.bundle), result.manifest
     screen.differences(manifest.parity)
     screen.fidelity(manifest)
+    if manifest.proofs:
+        screen.proofs(manifest.proofs)
     rows = [(f"{bundle}/{a.file.path}", human_bytes(a.file.bytes)) for a in manifest.artifacts]
     rows.append((f"{bundle}/ labels, golden vectors, manifest", human_bytes(sum(f.bytes for f in manifest.files))))
     rows += [(f"{bundle}/{page.name}", human_bytes(page.stat().st_size)) for page in result.bundle.glob("report.html")]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mvit2.errors import UsageError
-from mvit2.export.request import ExportRequest, parse_ignore
+from mvit2.export.request import PLACES, ExportRequest, parse_ignore
 from mvit2.image.dataset import Reading
 from mvit2.versions import VERSION
 
@@ -20,16 +20,19 @@ __all__ = [
     "Artifacts",
     "Bundle",
     "BundleIfAny",
+    "Compiled",
     "Ignore",
     "Images",
     "Json",
     "Labelled",
     "Labels",
     "Number",
+    "On",
     "Opt",
     "Overwrite",
     "Processes",
     "Quiet",
+    "Record",
     "ReduceLabels",
     "Runs",
     "Split",
@@ -68,6 +71,10 @@ Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PN
 ArtifactFile = Annotated[str | None, Opt("--artifact", metavar="FILE", help="One model file: model_float16.tflite")]
 
 Artifacts = Annotated[list[str] | None, Opt("--artifact", metavar="FILE", help="Only this model file; repeatable.")]
+On = Annotated[list[str] | None, Opt("--on", metavar="PLACE", help=f"Also run it there: {PLACES}")]
+Record = Annotated[bool, Opt("--record", help="Write what --on found into the bundle's manifest.")]
+_COMPILED = "Where --on qnn-htp and ethos-u write what they compile for their chips."
+Compiled = Annotated[Path | None, Opt("--compiled", metavar="FOLDER", help=_COMPILED)]
 ThreadList = Annotated[str, Opt("--threads", metavar="N,N...", help="Threads of one inference; a run for each.")]
 Runs = Annotated[int, Number(metavar="N", help="How often every model has its turn.")]
 _LABELLED = "Folder for each class (label, index, synset id), or CSV path,label; of masks: VOC, NAME.png, path,mask."

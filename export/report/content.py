@@ -11,6 +11,7 @@ from mvit2.bundle.manifest import Engine
 from mvit2.difference import MEASURES
 from mvit2.network.architectures import network_title
 from mvit2.network.blocks import Block
+from mvit2.runtime.accelerators.standing import standings, unproven
 from mvit2.runtime.tasks.outputs import output_of
 from mvit2.units import human_bytes
 from mvit2.versions import VERSION
@@ -55,6 +56,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "interval": _interval,
     "bytes": human_bytes,
     "number": number,
+    "standings": standings,
+    "unproven": unproven,
     "block": block_title,
     "engine": _ENGINES.__getitem__,
     "ms": lambda value: f"{value:.2f}",

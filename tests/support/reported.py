@@ -20,8 +20,8 @@ INT8 = "model_int8.onnx"
 BLIND = 3  # the class that the int8 model never answers: its pixels go to the neighbours
 CLASSES = 8
 SECTIONS = (
-    *("what", "files", "parity", "accuracy", "latency", "sensitivity", "operators", "network", "examples", "worst"),
-    "again",
+    *("what", "files", "parity", "accuracy", "latency", "sensitivity", "operators", "accelerators"),
+    *("network", "examples", "worst", "again"),
 )
 
 

@@ -73,7 +73,7 @@ def test_version(words: list[str], run: Run) -> None:
 def test_every_option_is_explained(run: Run) -> None:
     text = run("export", "--help").stdout
     options = re.findall(r"│\s+(--[a-z-]+)", text)
-    assert len(options) == len(set(options)) == 35
+    assert len(options) == len(set(options)) == 36
     for line in text.splitlines():
         if re.match(r"│\s+--", line):
             assert re.search(r"[A-Z|<>]\s{2,}\w", line), line  # what it takes, then what it does

@@ -28,7 +28,7 @@ from ...support.reported import CLASSES, add_int8, write_pictures
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SIZES = {"desk": (1280, 900), "tablet": (768, 1024), "phone": (360, 740)}
-SECTIONS = 11
+SECTIONS = 12
 LONG = "antidisestablishmentarianism" * 6  # of a label: a word that fits into no phone
 LABELS = ["<script>alert(1)</script>" if i % 2 else f"{LONG} {i}" for i in range(20)]
 
