@@ -1,7 +1,7 @@
 """An option declared once: a dataclass field that also says how it is typed on the command line.
 
 The field has the name, the type and the default; its metadata, made by ``option``, the rest. The command line makes
-its parameters from the fields (export/cli/from_fields.py), Python's ``mvit2.export_bundle`` its arguments.
+its parameters from the fields (export/cli/options.py), Python's ``mvit2.export_bundle`` its arguments.
 """
 
 from __future__ import annotations

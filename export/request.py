@@ -32,6 +32,7 @@ __all__ = [
     "DEFAULT_OPSET",
     "PLACES",
     "ExportRequest",
+    "parse_arithmetic",
     "parse_formats",
     "parse_ignore",
     "parse_image_size",

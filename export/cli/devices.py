@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-
-from mvit2.runtime.devices.device import DeviceFacts
+from typing import TYPE_CHECKING
 
 from .app import app
 from .console import screen
 from .options import Json, Quiet
+
+if TYPE_CHECKING:
+    from mvit2.runtime.devices.device import DeviceFacts
 
 __all__ = ["devices"]
 

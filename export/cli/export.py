@@ -11,8 +11,7 @@ from mvit2.units import human_bytes
 
 from .app import app, export_app
 from .console import screen
-from .from_fields import Typed, with_options
-from .options import Json, Quiet, Version
+from .options import Json, Quiet, Typed, Version, with_options
 
 __all__ = ["export"]
 

@@ -1,19 +1,20 @@
-"""The options and arguments that commands of ours take, each in one place: what several share, and what is long."""
+"""The options and arguments of the commands: made from a request's fields, and those that several commands share."""
 
 from __future__ import annotations
 
-from functools import partial
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mvit2.errors import UsageError
+from mvit2.export.option import Option, Request, options_of
 from mvit2.export.request import PLACES, ExportRequest, parse_ignore
 from mvit2.image.dataset import Reading
 from mvit2.versions import VERSION
-
-from .from_fields import typer_option, whole_number
 
 __all__ = [
     "ArtifactFile",
@@ -40,11 +41,74 @@ __all__ = [
     "Synsets",
     "ThreadList",
     "Threads",
+    "Typed",
     "Variant",
     "Version",
     "parse_threads",
     "reading_of",
+    "typer_option",
+    "whole_number",
+    "with_options",
 ]
+
+
+# ---- options made from the fields of a dataclass, where each is declared once (export/option.py) ----
+
+Typed = Mapping[str, object]
+"""What was typed, by the field's name; None, or no word, where nothing was (export.option.request_of)."""
+
+Command = Callable[..., None]
+
+
+def with_options(request: type[Request], only: Collection[str] = ()) -> Callable[[Command], Command]:
+    """Replace a command's first parameter, a ``Typed``, by the options of ``request``: ``only`` those, or all."""
+    options = {name: each for name, each in options_of(request).items() if not only or name in only}
+
+    def decorate(command: Command) -> Command:
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+
+        @wraps(command)
+        def run(**values: Any) -> None:
+            typed = {name: values.pop(name) for name in options}
+            command(typed, **values)
+
+        parameters = [*(_parameter(name, each) for name, each in options.items()), *own]
+        run.__dict__["__signature__"] = inspect.Signature(parameters)
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        return run
+
+    return decorate
+
+
+def typer_option(request: type[Request], name: str) -> Any:
+    """The typer.Option of a field, for another command that takes the same option."""
+    return _typer_option(options_of(request)[name])
+
+
+def _typer_option(option: Option) -> Any:
+    parser = whole_number if option.kind is int else None
+    return typer.Option(*option.flags, metavar=option.metavar, help=option.help, parser=parser)
+
+
+def _parameter(name: str, option: Option) -> inspect.Parameter:
+    kind: Any = list[str] if option.kind is list else option.kind
+    if option.default is None:
+        kind = kind | None
+    annotation: Any = Annotated[kind, _typer_option(option)]
+    return inspect.Parameter(
+        name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=option.default, annotation=annotation
+    )
+
+
+def whole_number(text: str) -> int:
+    """Raises typer.BadParameter."""
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a whole number.") from None
+
+
+# ---- those of several commands ----
 
 
 def _print_version(wanted: bool) -> None:

@@ -11,8 +11,7 @@ from mvit2.export.request import ExportRequest
 
 from .app import app
 from .console import screen
-from .from_fields import Typed, with_options
-from .options import Json, Opt, Quiet
+from .options import Json, Opt, Quiet, Typed, with_options
 
 __all__ = ["sensitivity"]
 
