@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from .console import screen
 from .options import Version
@@ -17,7 +18,18 @@ from .options import Version
 __all__ = ["app", "export_app", "renamed"]
 
 _HELP = "MobileViTV2 checkpoints to verified ONNX and TFLite bundles for Android and iOS."
-app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False)
+_ORDER = ("export", "check", "sensitivity", "info", "audit", "bench", "devices", "app", "evaluate", "predict", "report")
+
+
+class _InOrder(TyperGroup):
+    """``--help`` lists the commands in the order of ``_ORDER``, whichever was imported first; others come last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        rank = {name: index for index, name in enumerate(_ORDER)}
+        return sorted(super().list_commands(ctx), key=lambda name: (rank.get(name, len(rank)), name))
+
+
+app = typer.Typer(cls=_InOrder, help=_HELP, no_args_is_help=True, add_completion=False)
 export_app = typer.Typer(add_completion=False)
 
 

@@ -10,14 +10,23 @@ import typer
 from mvit2.difference import Difference
 from mvit2.errors import CheckFailed, Mvit2Error
 
+from . import (  # noqa: F401  they register themselves
+    app_folder,
+    audit,
+    bench,
+    check,
+    devices,
+    evaluate,
+    export,
+    info,
+    predict,
+    report,
+    sensitivity,
+    serve,
+)
 from .app import app, export_app
 from .console import screen
 from .interrupt import Interrupted, install
-
-# isort: off
-from . import export, check, sensitivity, info  # noqa: F401  they register themselves, in the order of --help
-from . import audit, bench, devices, app_folder, evaluate, predict, report, serve  # noqa: F401
-# isort: on
 
 __all__ = ["main", "main_export"]
 

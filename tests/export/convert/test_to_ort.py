@@ -187,10 +187,17 @@ def test_the_manifest_says_what_the_checker_says(name: str, int8_bundle: Path) -
     assert len(found) == 3
 
 
-def test_core_ml_takes_the_float_models_whole_and_no_accelerator_the_int8_ones(bundle: Path, int8_bundle: Path) -> None:
+def test_core_ml_takes_the_float_models_but_their_pixels_and_no_accelerator_the_int8_ones(
+    bundle: Path, int8_bundle: Path
+) -> None:
+    entry = {
+        "ai.onnx:DequantizeLinear",
+        "ai.onnx:QuantizeLinear",
+    }  # ONNX Runtime moves what only moves pixels before it
     for manifest, suffix in ((read_manifest(bundle), "ort"), (read_manifest(int8_bundle), "onnx")):
-        whole = accelerators(manifest, f"model_float32.{suffix}")["CoreML MLProgram"]
-        assert (whole.partitions, whole.supported, whole.unsupported, whole.verdict) == (1, whole.nodes, (), "yes")
+        nearly = accelerators(manifest, f"model_float32.{suffix}")["CoreML MLProgram"]
+        assert (nearly.partitions, nearly.verdict) == (2, "maybe") and set(nearly.unsupported) <= entry
+        assert nearly.nodes - 3 <= nearly.supported < nearly.nodes
         assert {a.verdict for a in accelerators(manifest, f"model_int8.{suffix}").values()} == {"no"}
     assert not accelerators(read_manifest(int8_bundle), "model_int8.tflite")
 

@@ -66,13 +66,16 @@ def test_size_and_delegation(file: str, share: float, left: tuple[str, ...] | No
         assert graph.max_rank <= 4
 
 
-@pytest.mark.parametrize(
-    ("file", "agreement"), [("model_int8.tflite", 0.8), ("model_dynamic.tflite", 0.8), ("model_int8.onnx", 0.8)]
+@pytest.mark.parametrize(  # of 16 images the nearly tied ones decide the agreement, all of them the SNR
+    ("file", "agreement", "snr_db"),
+    [("model_int8.tflite", 0.8, 20), ("model_dynamic.tflite", 0.8, 22), ("model_int8.onnx", 0.75, 20)],
 )
-def test_figures_say_what_the_file_does(file: str, agreement: float, int8_bundle: Path, photos: Path) -> None:
+def test_figures_say_what_the_file_does(
+    file: str, agreement: float, snr_db: float, int8_bundle: Path, photos: Path
+) -> None:
     quantisation = next(a.quantisation for a in read_manifest(int8_bundle).artifacts if a.file.path == file)
     assert quantisation is not None
-    assert quantisation.fidelity.agreement >= agreement
+    assert quantisation.fidelity.agreement >= agreement and quantisation.fidelity.snr_db > snr_db
     assert quantisation.fidelity.images == 16
     exact = open_bundle(int8_bundle, "model_float32.tflite").predict(photos / "coffee.jpg", top_k=1)[0]
     assert open_bundle(int8_bundle, file).predict(photos / "coffee.jpg", top_k=1)[0].label == exact.label
