@@ -193,7 +193,7 @@ def test_core_ml_takes_the_float_models_but_their_pixels_and_no_accelerator_the_
     entry = {
         "ai.onnx:DequantizeLinear",
         "ai.onnx:QuantizeLinear",
-    }  # ONNX Runtime moves what only moves pixels before it
+    }  # a transpose goes before it
     for manifest, suffix in ((read_manifest(bundle), "ort"), (read_manifest(int8_bundle), "onnx")):
         nearly = accelerators(manifest, f"model_float32.{suffix}")["CoreML MLProgram"]
         assert (nearly.partitions, nearly.verdict) == (2, "maybe") and set(nearly.unsupported) <= entry
