@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_OPSET",
     "PLACES",
+    "QUANTIZE",
     "ExportRequest",
     "parse_arithmetic",
     "parse_formats",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mvit2.bundle.manifest import Artifact, Manifest
 from mvit2.difference import Measure
 from mvit2.export.formats import IN_ALL
+from mvit2.export.request import QUANTIZE
 from mvit2.runtime.tasks.outputs import output_of
 from mvit2.tasks import task_named
 from mvit2.units import human_bytes
@@ -131,8 +132,9 @@ def export_again(manifest: Manifest) -> tuple[str, ...]:
     parts += ["--output-kind mask"] if manifest.output_kind == "mask" else []
     parts += ["--io tensor"] if manifest.io == "tensor" else []
     parts += ["--dynamic-batch"] if manifest.artifacts[0].input.shape[:1] == (None,) else []
-    schemes = dict.fromkeys(a.precision for a in manifest.artifacts if a.precision != "float32")
-    parts.append(" ".join(f"--quantize {scheme}" for scheme in schemes or ("none",)))
+    made = {artifact.precision for artifact in manifest.artifacts}
+    schemes = [scheme for scheme in QUANTIZE if scheme in made] or ["none"]
+    parts.append(" ".join(f"--quantize {scheme}" for scheme in schemes))
     return (*parts, *_calibration(manifest))
 
 
