@@ -133,7 +133,7 @@ def export_again(manifest: Manifest) -> tuple[str, ...]:
     parts += ["--io tensor"] if manifest.io == "tensor" else []
     parts += ["--dynamic-batch"] if manifest.artifacts[0].input.shape[:1] == (None,) else []
     made = {artifact.precision for artifact in manifest.artifacts}
-    schemes = [scheme for scheme in QUANTIZE if scheme in made] or ["none"]
+    schemes = [str(scheme) for scheme in QUANTIZE if scheme in made] or ["none"]
     parts.append(" ".join(f"--quantize {scheme}" for scheme in schemes))
     return (*parts, *_calibration(manifest))
 
