@@ -115,7 +115,7 @@ def test_scores_bundle(scores: Path) -> None:
     assert manifest.classes == len(manifest.colors) == CLASSES
     assert [a.file.path for a in manifest.artifacts] == [
         *FILES,
-        *("model_dynamic.tflite", "model_int8.tflite", "model_int8.onnx"),
+        *("model_int8.onnx", "model_dynamic.tflite", "model_int8.tflite"),
     ]
     for artifact in manifest.artifacts:
         entry, end = artifact.input, artifact.output
