@@ -313,7 +313,7 @@ REFUSALS = {
     ),
     "an unknown task": (("--weights", "WEIGHTS", "--task", "segmen"), 2, "unknown task 'segmen'"),
     "a size that patches do not tile": (
-        ("--weights", "STRIDE 32", "--image-size", "96"),
+        ("--weights", "STRIDE 32", "--image-size", "96", "--arithmetic", "ml-cvnets"),
         2,
         "accepted at output stride 32: multiples of 64",
     ),
