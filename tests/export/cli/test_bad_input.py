@@ -238,8 +238,16 @@ CHECKPOINT = [
     ("export --weights {w}/bad/misshapen.safetensors", 1, ["do not fit", "classifier.weight is 20x128, expected 20x2"]),
     ("export --weights {w}/bad/truncated.safetensors", 1, ["not a complete safetensors file", "fetch it again."]),
     ("export --weights {w}/bad/good.safetensors --variant 1.0", 1, ["holds width 0.5, --variant says 1.0: correct it"]),
-    ("export --weights {w}/bad/evil.bin", 1, ["evil.bin: refused", "code that loading would run", ".safetensors"]),
-    ("export --weights {w}/bad/evil.pt", 1, ["evil.pt: refused", "code that loading would run", ".safetensors"]),
+    (
+        "export --weights {w}/bad/evil.bin",
+        1,
+        ["evil.bin: refused", "code (getattr) that loading would run", "weights.pth"],
+    ),
+    (
+        "export --weights {w}/bad/evil.pt",
+        1,
+        ["evil.pt: refused", "code (getattr) that loading would run", "weights.pth"],
+    ),
     (
         "export --weights demo --variant 2.0",
         1,
