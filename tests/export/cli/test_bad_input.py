@@ -241,12 +241,12 @@ CHECKPOINT = [
     (
         "export --weights {w}/bad/evil.bin",
         1,
-        ["evil.bin: refused", "code (getattr) that loading would run", "weights.pth"],
+        ["evil.bin: refused", "(getattr) that loading would run", "weights.pth"],
     ),
     (
         "export --weights {w}/bad/evil.pt",
         1,
-        ["evil.pt: refused", "code (getattr) that loading would run", "weights.pth"],
+        ["evil.pt: refused", "(getattr) that loading would run", "weights.pth"],
     ),
     (
         "export --weights demo --variant 2.0",
