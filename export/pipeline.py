@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     from mvit2.checkpoint.load import Checkpoint
 
-__all__ = ["ExportResult", "export"]
+__all__ = ["ExportResult", "export", "within_float16"]
 
 _TOOLS = (  # that had a hand in the result
     *("mvit2", "torch", "onnx", "onnxsim", "onnxruntime", "onnx2tf", "tensorflow", "ai-edge-litert"),
@@ -91,7 +91,7 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
         card = model_card(name, checkpoint, request.io, request.output_kind)
         output = output_of(request, checkpoint)
         manifest = _Build(
-            request, checkpoint, _within_float16(checkpoint), card, output, building, Path(scratch), listener
+            request, checkpoint, within_float16(checkpoint), card, output, building, Path(scratch), listener
         ).run()
         if places:
             manifest = prove_gate(building, places, listener)
@@ -100,7 +100,7 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     return ExportResult(target, manifest)
 
 
-def _within_float16(checkpoint: Checkpoint) -> Checkpoint:
+def within_float16(checkpoint: Checkpoint) -> Checkpoint:
     """The same, scaled where the squares in its norms would be infinite in half precision; float32 keeps every bit."""
     import torch
 

@@ -151,6 +151,7 @@ def bundle(module: Any, heard: Heard, tmp_path_factory: pytest.TempPathFactory) 
     return mvit2.export_bundle(module, name=NAME, preprocess=PREPROCESSOR, output=output, progress=heard, **options)
 
 
+@pytest.mark.exports
 def test_a_module_in_memory_gives_the_files_that_its_folder_gives(
     module: Any, bundle: mvit2.Bundle, run: Run, tmp_path: Path
 ) -> None:

@@ -26,7 +26,11 @@ def pictures() -> CalibrationSet:
 @pytest.fixture
 def simulation(pictures: CalibrationSet) -> Simulation:
     checkpoint = load_checkpoint("demo", "0.5")
-    made = Simulation(export_form(checkpoint.model, single_image=False), checkpoint.preprocess, as_image=True)
+    made = Simulation(
+        export_form(checkpoint.model, single_image=False, image_size=checkpoint.preprocess.image_size),
+        checkpoint.preprocess,
+        as_image=True,
+    )
     made.set_modes(modes())
     made.cover(made.points(), measure_ranges(made, pictures.fit)["percentile 99.97"])
     return made

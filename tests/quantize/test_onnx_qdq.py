@@ -51,7 +51,7 @@ class Case:
 
 @cache
 def _form(zero_biases: bool) -> network.MobileViTV2Classifier:
-    form = export_form(load_checkpoint("demo", "0.5").model, single_image=False)
+    form = export_form(load_checkpoint("demo", "0.5", arithmetic="ml-cvnets").model, single_image=False)
     for module in form.modules():
         if zero_biases and isinstance(module, network.Pointwise):
             module.convolution.bias = nn.Parameter(torch.zeros(len(module.convolution.weight)), requires_grad=False)

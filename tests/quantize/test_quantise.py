@@ -13,6 +13,7 @@ import torch
 from mvit2.checkpoint.load import Checkpoint, load_checkpoint
 from mvit2.errors import ConversionError
 from mvit2.export.convert.fold import export_form
+from mvit2.export.pipeline import within_float16
 from mvit2.metrics.fidelity import agreement, centred_logits, logit_snr
 from mvit2.network.blocks import block_of
 from mvit2.quantize.calibration import CalibrationSet, bundled_crops
@@ -29,7 +30,8 @@ from mvit2.tflite_file import read_tflite, write_tflite
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    return load_checkpoint("demo", "0.5")
+    """What the exported files compute: scaled to stay within float16."""
+    return within_float16(load_checkpoint("demo", "0.5"))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,11 @@ def pictures(checkpoint: Checkpoint) -> CalibrationSet:
 
 @pytest.fixture(scope="module")
 def simulation(checkpoint: Checkpoint, pictures: CalibrationSet) -> Simulation:
-    made = Simulation(export_form(checkpoint.model, single_image=False), checkpoint.preprocess, as_image=True)
+    made = Simulation(
+        export_form(checkpoint.model, single_image=False, image_size=checkpoint.preprocess.image_size),
+        checkpoint.preprocess,
+        as_image=True,
+    )
     find_ranges(made, pictures, steps=4)
     return made
 
@@ -97,7 +103,11 @@ def test_fake_rounding_is_torchs(simulation: Simulation) -> None:
 
 
 def test_without_rounding_it_is_the_network(checkpoint: Checkpoint, pictures: CalibrationSet) -> None:
-    made = Simulation(export_form(checkpoint.model, single_image=False), checkpoint.preprocess, as_image=True)
+    made = Simulation(
+        export_form(checkpoint.model, single_image=False, image_size=checkpoint.preprocess.image_size),
+        checkpoint.preprocess,
+        as_image=True,
+    )
     from mvit2.image.preprocess import to_pixel_values
 
     with torch.no_grad():
@@ -110,13 +120,14 @@ def test_without_rounding_it_is_the_network(checkpoint: Checkpoint, pictures: Ca
 def test_its_layers_are_those_of_the_network(checkpoint: Checkpoint, simulation: Simulation) -> None:
     from torch import nn
 
-    form = export_form(checkpoint.model, single_image=False)
+    form = export_form(checkpoint.model, single_image=False, image_size=checkpoint.preprocess.image_size)
     weighted = [m for m in form.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert [tuple(layer.weight.shape[:2]) for layer in simulation.layers] == [
         tuple(m.weight.shape[:2]) for m in weighted
     ]
 
 
+@pytest.mark.heavy
 def test_it_foretells_the_file(
     simulation: Simulation, float_file: Path, pictures: CalibrationSet, tmp_path: Path
 ) -> None:
@@ -130,6 +141,7 @@ def test_it_foretells_the_file(
     assert logit_snr(real, foretold) > logit_snr(exact, real) - 1
 
 
+@pytest.mark.heavy
 def test_one_layer_is_exact(simulation: Simulation, float_file: Path, pictures: CalibrationSet, tmp_path: Path) -> None:
     """With the rest in float nothing is chaotic: the file computes what the simulation said."""
     block = "encoder.layer.3.downsampling_layer"
@@ -157,7 +169,11 @@ def test_methods_order_as_their_names_say(
 
 @pytest.mark.heavy
 def test_learning_wins_on_held_out_pictures(checkpoint: Checkpoint, pictures: CalibrationSet) -> None:
-    made = Simulation(export_form(checkpoint.model, single_image=False), checkpoint.preprocess, as_image=True)
+    made = Simulation(
+        export_form(checkpoint.model, single_image=False, image_size=checkpoint.preprocess.image_size),
+        checkpoint.preprocess,
+        as_image=True,
+    )
     found = find_ranges(made, pictures, steps=30)
     learned = next(value for name, value in found.candidates.items() if name.endswith("learned"))
     assert learned > found.candidates["min-max"] + 2
@@ -172,7 +188,11 @@ def test_large_networks_learn_for_fewer_steps(values: int, steps: int) -> None:
 @pytest.mark.heavy
 def test_equalisation_changes_nothing_but_rounding(checkpoint: Checkpoint, float_file: Path, tmp_path: Path) -> None:
     """Gains on every convolution with SiLU: in high resolution (ranges aside) the function stays the same."""
-    made = Simulation(export_form(checkpoint.model, single_image=False), checkpoint.preprocess, as_image=True)
+    made = Simulation(
+        export_form(checkpoint.model, single_image=False, image_size=checkpoint.preprocess.image_size),
+        checkpoint.preprocess,
+        as_image=True,
+    )
     pictures = bundled_crops(checkpoint.preprocess)
     exact = made.logits(pictures.held_out)
     made.set_modes(modes())
@@ -247,7 +267,7 @@ def test_dead_branches_run(
 
 
 def test_a_model_that_holds_nan_is_refused(checkpoint: Checkpoint, pictures: CalibrationSet) -> None:
-    form = export_form(checkpoint.model, single_image=False)
+    form = export_form(checkpoint.model, single_image=False, image_size=checkpoint.preprocess.image_size)
     form.mobilevitv2.conv_stem.convolution.weight[0, 0, 0, 0] = float("nan")
     made = Simulation(form, checkpoint.preprocess, as_image=True)
     with pytest.raises(ConversionError, match="accepted: finite numbers; the float model is broken"):
