@@ -1,6 +1,6 @@
 # make demo: export the bundled checkpoint and classify a photograph.
 # make test: after every change; lint, types, and the tests that need nothing but Python: 6 minutes on two cores.
-# make test-all: every test there is, which CI runs: 25 minutes on two cores.
+# make test-all: every test there is, which CI runs: 30 minutes on two cores.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
