@@ -79,7 +79,9 @@ def _is_bundle(target: str) -> bool:
 def _open(target: str, variant: str | None, labels: Path | None) -> Subject:
     if _is_bundle(target):
         if variant is not None or labels is not None:
-            raise UsageError(f"{target} is a bundle, which knows its width and classes; leave out --variant, --labels.")
+            raise UsageError(
+                f"{target} is a bundle, which knows its variant and classes; leave out --variant, --labels."
+            )
         from mvit2.runtime.audit.candidates import open_subject
 
         return open_subject(Path(target))

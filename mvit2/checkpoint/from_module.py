@@ -58,8 +58,8 @@ def checkpoint_of(
     where = f"the {type(module).__name__} in memory"
     opened = _opened(module, where, name or _NAME, task)
     found = _preprocess(preprocess, opened, choice, where)
-    width = find_variant(variant).name if variant is not None else None
-    checkpoint = assemble(opened, called(name or _NAME), width, labels, found)
+    wanted = find_variant(variant).name if variant is not None else None
+    checkpoint = assemble(opened, called(name or _NAME), wanted, labels, found)
     _compare(module, checkpoint, where)
     return checkpoint
 

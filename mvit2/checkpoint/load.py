@@ -103,7 +103,7 @@ def load_checkpoint(
         choice: parts of the preprocessing that replace the checkpoint's.
 
     Raises:
-        UsageError, CheckpointError: among the latter: another architecture, another width than ``variant``, another
+        UsageError, CheckpointError: among the latter: another architecture, another variant than ``variant``, another
             head than that of ``task``, tensors that do not fit.
     """
     variant = find_variant(variant).name if variant is not None else None
@@ -152,7 +152,7 @@ def assemble(
 ) -> Checkpoint:
     """The network with its weights.
 
-    Raises CheckpointError: another width than ``variant``, labels or tensors that do not fit.
+    Raises CheckpointError: another variant than ``variant``, labels or tensors that do not fit.
     """
     from .tensors import fingerprint, load_weights
 
@@ -255,7 +255,7 @@ def _untrained(source: Source, variant: str, task: Task, labels: Path | None, ch
         config = replace(config, image_size=usual.image_size, output_stride=usual.output_stride, labels=labels_of_it)
     model = row.build(task, _relabelled(config, labels))
     initialise(model, _UNTRAINED_SEED)
-    preprocess = choice.on(PreprocessSpec.default(config.image_size, "huggingface"))
+    preprocess = choice.on(row.default_preprocess(config.image_size, "huggingface"))
     sha256 = fingerprint(model.state_dict())
     notes = ("these weights were never trained: good for measuring latency, the scores mean nothing.",)
     return Checkpoint(model.eval(), preprocess, variant, source.name, source.origin, "huggingface", sha256, notes, task)
@@ -299,7 +299,7 @@ def _of_file(file: Path, choice: PreprocessChoice) -> Preprocess:
 def assumed_preprocess(opened: Opened, choice: PreprocessChoice, why: str) -> Preprocess:
     """That of published checkpoints of this naming; the assumption says so, unless all of it was chosen."""
     size = opened.config.image_size
-    spec = PreprocessSpec.default(size, opened.layout)
+    spec = row_of(opened.config).default_preprocess(size, opened.layout)
     if opened.task.dense and opened.layout == "cvnets":  # stretched: image_augmentation.resize.size of its recipes
         spec = replace(spec, resize_shortest=None, resize_exact=size)
     spec = choice.on(spec)

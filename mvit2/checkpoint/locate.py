@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mvit2.errors import CheckpointError, UsageError, did_you_mean
-from mvit2.network.architectures import ARCHITECTURES, DEFAULT_VARIANT, find_variant, hub_id, list_variants
+from mvit2.network.architectures import (
+    ARCHITECTURES,
+    DEFAULT_VARIANT,
+    family_of,
+    find_variant,
+    hub_id,
+    list_variants,
+    published_identity,
+)
 from mvit2.tasks import CLASSIFY, Task
 
 from .hub import Unreachable, fetcher
@@ -42,7 +50,7 @@ class Source:
 
 
 def bundled_variants(task: Task = CLASSIFY) -> list[str]:
-    """The widths for which a trained checkpoint of the task comes with this package."""
+    """The variants for which a trained checkpoint of the task comes with this package."""
     return [one.name for one in list_variants() if (_home(one.name, task) / _WEIGHTS[0]).is_file()]
 
 
@@ -88,7 +96,7 @@ def _home(variant: str, task: Task) -> Path:
 
 
 def _usual(task: Task) -> str:
-    """The width that is taken of what comes along where nobody asks for one."""
+    """The variant that is taken of what comes along where nobody asks for one."""
     held = bundled_variants(task)
     return DEFAULT_VARIANT if DEFAULT_VARIANT in held else held[-1]
 
@@ -131,10 +139,11 @@ def _auto(variant: str | None, task: Task) -> Source:
         raise CheckpointError(
             f"{problem}, and no checkpoint for variant {name} comes with mvit2. Choose {_choices(task)}{retry}."
         )
-    width = name if variant is not None else _usual(task)
-    demo = _bundled(width, task)
+    held = name if variant is not None else _usual(task)
+    demo = _bundled(held, task)
+    which = f"{demo.name}, {family_of(held).variant_noun} {held}"
     warning = (
-        f"{problem}: using the DEMO checkpoint {demo.name}, width {width}, that comes with mvit2 instead. It knows "
+        f"{problem}: using the DEMO checkpoint {which}, that comes with mvit2 instead. It knows "
         f"{demo.name.removeprefix('demo')} classes and is not the published network; {insist}"
     )
     return replace(demo, warning=warning)
@@ -215,4 +224,5 @@ def _hub(given: str) -> Source:
         raise CheckpointError(
             f"{given}: the repository has neither {' nor '.join(_WEIGHTS)}; fetch its weights and name the FILE."
         )
-    return Source(_own_name(repo.split("/")[1]), f"{repo}@{commit}", weights, config, preprocessor)
+    name = published_identity(repo) or _own_name(repo.split("/")[1])
+    return Source(name, f"{repo}@{commit}", weights, config, preprocessor)

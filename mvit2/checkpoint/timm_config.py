@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mvit2.errors import CheckpointError, UsageError
 from mvit2.image.preprocess_spec import PreprocessSpec, Resample, as_triple
+from mvit2.network.architectures import ARCHITECTURES
 
 __all__ = ["TimmConfig", "is_timm", "read_timm"]
 
 _CFG: Final = "pretrained_cfg"
 _FILTERS: Final[Mapping[object, Resample]] = {"bilinear": "bilinear", "bicubic": "bicubic", "": "bilinear"}
-_ARCHITECTURES: Final = "mobilevitv2"
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what timm takes where a file has none
 
 
@@ -33,8 +34,9 @@ def is_timm(content: Mapping[str, object]) -> bool:
 def read_timm(content: Mapping[str, object], source: str) -> TimmConfig:
     """Raises CheckpointError: another network, or a value that cannot be honoured; it names both."""
     name = content.get("architecture")
-    if not (isinstance(name, str) and name.startswith(_ARCHITECTURES)):
-        raise CheckpointError(f"{source}: architecture is {str(name)[:60]!r}, expected timm's {_ARCHITECTURES}_*.")
+    if not (isinstance(name, str) and any(re.match(row.file_name, name) for row in ARCHITECTURES.values())):
+        known = " or ".join(f"{row}_*" for row in ARCHITECTURES)
+        raise CheckpointError(f"{source}: architecture is {str(name)[:60]!r}, expected timm's {known}.")
     inner = content.get(_CFG)
     settings = {**content, **(inner if isinstance(inner, Mapping) else {})}  # older files have them at the top
     try:

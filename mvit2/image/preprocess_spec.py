@@ -156,32 +156,6 @@ class PreprocessSpec:
         except UsageError as error:
             raise CheckpointError(f"{source}: {error}; correct that file") from None
 
-    @classmethod
-    def default(cls, image_size: int | tuple[int, int], layout: Layout) -> PreprocessSpec:
-        """The recipe for a checkpoint that brings none, told by how its weights are named.
-
-        * ``huggingface``: bilinear, BGR, shortest edge = size + 32, as convert_mlcvnets_to_pytorch.py of
-          transformers wrote it beside the hub checkpoints (288 -> 256).
-        * ``timm``, ``cvnets``: bicubic, RGB, as the networks were trained. The shortest edge is in proportion
-          to 288 -> 256 (ml-cvnets classification/imagenet/mobilevit_v2.yaml; timm crop_pct 0.888); from 384
-          on it is the size itself (ml-cvnets finetune_higher_res_in1k/mobilevit_v2.yaml; timm crop_pct 1.0).
-
-        Args:
-            image_size: (height, width) of the network's input, or the edge of a square one.
-            layout: whose naming.
-
-        Raises:
-            UsageError: unknown layout, impossible size.
-        """
-        _check_word("layout", layout, get_args(Layout))
-        size = (image_size, image_size) if isinstance(image_size, int) else image_size
-        _check_size("image_size", size)
-        edge = max(size)
-        if layout == "huggingface":
-            return cls(size, edge + 32, resample="bilinear", channel_order="BGR")
-        shortest = edge if edge >= 384 else round(edge * 288 / 256)
-        return cls(size, shortest, resample="bicubic", channel_order="RGB")
-
     def with_image_size(self, height: int, width: int) -> PreprocessSpec:
         """The same recipe for another network size: the resize grows in proportion, rounded.
 

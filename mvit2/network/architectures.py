@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from mvit2.errors import CheckpointError, UsageError, did_you_mean
-from mvit2.image.preprocess_spec import Layout
+from mvit2.image import default_preprocess
+from mvit2.image.preprocess_spec import Layout, PreprocessSpec
 from mvit2.tasks import CLASSIFY, SEGMENT, Task
 
 from .mobilevitv2_config import VARIANTS, ModelConfig, Variant
@@ -35,6 +36,7 @@ __all__ = [
     "hub_id",
     "list_variants",
     "network_title",
+    "published_identity",
     "read_config",
     "row_of",
     "without_backbone",
@@ -62,10 +64,17 @@ class Naming:
 
 @dataclass(frozen=True)
 class Published:
-    """Weights on the hub: ``pattern`` of their ids, and the variants that there are of them; the first is the usual."""
+    """Weights on the hub.
+
+    Attributes:
+        pattern: of their ids.
+        variants: that there are of them; the first is the usual.
+        identity: what a bundle's name says of the weights, where their ids say no more than the variant.
+    """
 
     pattern: str
     variants: tuple[str, ...]
+    identity: str = ""
 
     def hub_id(self, variant: str) -> str | None:
         """None where that one was not published."""
@@ -105,7 +114,9 @@ class Architecture:
         builders: task's name -> the network for a configuration, its weights not yet set. Imports torch.
         published: task's name -> its weights on the hub.
         namings: whose names the tensors of checkpoints may have.
-        file_name: pattern of what a file's or folder's name says of the variant, before what it says of the weights.
+        file_name: pattern of what a file's or folder's name says of the variant, before what it says of the weights;
+            its group 1 is the variant.
+        recipes: the preprocessing of checkpoints that bring none, by whose naming their tensors have.
         blocks: pattern of the backbone's blocks, by their modules.
         chains: for quantize/learn.
     """
@@ -120,6 +131,7 @@ class Architecture:
     published: Mapping[str, Published]
     namings: Mapping[Layout, Naming]
     file_name: str
+    recipes: Mapping[Layout, default_preprocess.Recipe]
     blocks: str
     chains: ChainRules
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -129,13 +141,30 @@ class Architecture:
         return self.builders[task.name](config)
 
     def find(self, name: str) -> Variant | None:
-        """The variant of that name, in any case, or of that number: "1" and "1.00" are "1.0"."""
+        """The variant of that name, in any case, or of that number: "1" and "1.00" are "1.0".
+
+        A checkpoint's name says it, too: "apple/mobilevitv2-1.0-imagenet1k-256", timm's "mobilevitv2_100".
+        """
         spelled = name.strip().lower()
+        said = re.match(self.file_name, spelled.rpartition("/")[2])
+        return self._named(spelled) or (self._named(said[1]) if said and said[1] else None)
+
+    def _named(self, spelled: str) -> Variant | None:
         found = self.variants.get(self.aliases.get(spelled, spelled))
-        number = _number(name)
+        number = _number(spelled)
         if found is None and number is not None:
             found = next((row for row in self.variants.values() if _number(row.name) == number), None)
         return found
+
+    def default_preprocess(self, image_size: tuple[int, int], layout: Layout) -> PreprocessSpec:
+        """For a checkpoint that brings none, of a network that takes (height, width).
+
+        Raises UsageError: unknown layout, impossible size.
+        """
+        if layout not in self.recipes:
+            hint = did_you_mean(layout, tuple(self.recipes))
+            raise UsageError(f"layout = {layout!r} cannot be used; accepted: {', '.join(self.recipes)}.{hint}")
+        return self.recipes[layout].at(image_size)
 
 
 def _classifier(config: ModelConfig) -> Network:
@@ -174,6 +203,7 @@ MOBILEVITV2 = Architecture(
         }
     ),
     file_name=r"mobilevit_?v2[-_]?(\d\.\d+|\d{3})?[-_.]?",
+    recipes=default_preprocess.MOBILEVITV2,
     blocks=r"conv_stem|encoder\.layer\.\d+\."
     r"((transformer\.)?layer\.\d+|downsampling_layer|conv_kxk|conv_1x1|layernorm|conv_projection)",
     chains=ChainRules(
@@ -183,6 +213,7 @@ MOBILEVITV2 = Architecture(
         joined="segmentation_head.aspp.convs.",
         joint="conv_projection",
     ),
+    aliases=MappingProxyType({f"{100 * row.width_multiplier:03.0f}": row.name for row in VARIANTS.values()}),  # timm's
 )
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({row.name: row for row in (MOBILEVITV2,)})
 
@@ -241,6 +272,12 @@ def hub_id(task: Task, variant: str = DEFAULT_VARIANT) -> str | None:
     """Where the weights of a variant with the head of a task were published; None: nowhere."""
     published = family_of(variant).published.get(task.name)
     return published.hub_id(find_variant(variant).name) if published else None
+
+
+def published_identity(repository: str) -> str | None:
+    """What a bundle's name says of the weights of a hub repository; None where the rest of its name says it."""
+    rows = (row for family in ARCHITECTURES.values() for row in family.published.values() if row.identity)
+    return next((row.identity for row in rows if repository in map(row.hub_id, row.variants)), None)
 
 
 def network_title(architecture: str, variant: str) -> str:

@@ -17,6 +17,7 @@ from mvit2.checkpoint.from_module import checkpoint_of
 from mvit2.checkpoint.load import load_checkpoint
 from mvit2.errors import CheckpointError, Mvit2Error, UsageError
 from mvit2.image.preprocess_spec import PreprocessSpec
+from mvit2.network.architectures import MOBILEVITV2
 from mvit2.network.initialise import initialise
 from mvit2.network.mobilevitv2 import MobileViTV2Classifier
 from mvit2.network.mobilevitv2_config import ModelConfig
@@ -91,7 +92,7 @@ def test_timm_module(oracles: ModuleType) -> None:
     module = oracles.timm_network("0.5")
     held = checkpoint_of(module, name="mine")
     assert (held.layout, held.variant, held.config.num_labels, held.name) == ("timm", "0.5", 40, "mine")
-    assert held.preprocess == PreprocessSpec.default(held.config.image_size, "timm")
+    assert held.preprocess == MOBILEVITV2.default_preprocess(held.config.image_size, "timm")
     assert any("does not name its classes" in note for note in held.warnings)
 
 
@@ -108,7 +109,7 @@ def test_the_preprocessing_that_is_given(given: Any) -> None:
 def test_without_a_preprocessing_there_is_a_warning() -> None:
     held = checkpoint_of(transformers_module())
     (warning,) = held.warnings
-    assert held.preprocess == PreprocessSpec.default(64, "huggingface")
+    assert held.preprocess == MOBILEVITV2.default_preprocess((64, 64), "huggingface")
     assert "MobileViTV2ForImageClassification in memory" in warning
     assert "preprocessing is ASSUMED" in warning and "BGR, edge 96 -> crop 64x64, bilinear" in warning
 

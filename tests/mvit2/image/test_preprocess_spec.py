@@ -181,29 +181,6 @@ def test_a_spec_survives_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "layout", "expected"),
-    [
-        (256, "huggingface", PreprocessSpec((256, 256), 288, channel_order="BGR")),
-        (384, "huggingface", PreprocessSpec((384, 384), 416, channel_order="BGR")),
-        (256, "timm", PreprocessSpec((256, 256), 288, resample="bicubic")),
-        (256, "cvnets", PreprocessSpec((256, 256), 288, resample="bicubic")),
-        (128, "timm", PreprocessSpec((128, 128), 144, resample="bicubic")),
-        (384, "timm", PreprocessSpec((384, 384), 384, resample="bicubic")),
-        ((192, 320), "cvnets", PreprocessSpec((192, 320), 360, resample="bicubic")),
-    ],
-)
-def test_default_recipes(size: Any, layout: Any, expected: PreprocessSpec) -> None:
-    assert PreprocessSpec.default(size, layout) == expected
-
-
-def test_default_refuses_the_unknown() -> None:
-    with pytest.raises(UsageError, match=r"layout = 'tim' cannot be used; accepted: .*Did you mean 'timm'"):
-        PreprocessSpec.default(256, "tim")
-    with pytest.raises(UsageError, match=r"image_size = \(0, 0\)"):
-        PreprocessSpec.default(0, "timm")
-
-
-@pytest.mark.parametrize(
     ("spec", "size", "expected"),
     [
         (PreprocessSpec((256, 256), 288), (320, 320), PreprocessSpec((320, 320), 360)),

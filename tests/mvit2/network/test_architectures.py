@@ -23,7 +23,15 @@ from mvit2.export.convert.fold import export_form
 from mvit2.export.request import ExportRequest
 from mvit2.export.resolve import bundle_name
 from mvit2.network import architectures
-from mvit2.network.architectures import ARCHITECTURES, MOBILEVITV2, Naming, Published, find_variant, hub_id
+from mvit2.network.architectures import (
+    ARCHITECTURES,
+    MOBILEVITV2,
+    Naming,
+    Published,
+    find_variant,
+    hub_id,
+    published_identity,
+)
 from mvit2.network.blocks import block_of
 from mvit2.network.mobilevitv2 import MobileViTV2, MobileViTV2Classifier
 from mvit2.network.mobilevitv2_config import ModelConfig, Variant
@@ -73,7 +81,7 @@ ROW = replace(
     aliases=MappingProxyType({"xxs": "xx-small"}),
     configure=lambda variant: TinyConfig(width_multiplier=0.125, **TINY),
     builders=MappingProxyType({CLASSIFY.name: TinyClassifier}),
-    published=MappingProxyType({CLASSIFY.name: Published("someone/tiny-{}", ("xx-small",))}),
+    published=MappingProxyType({CLASSIFY.name: Published("someone/tiny-{}", ("xx-small",), "birds-64")}),
     namings=MappingProxyType(
         {
             "huggingface": Naming(("tiny.conv_stem.convolution.weight",)),
@@ -114,7 +122,7 @@ def test_there_is_a_row_for_each_and_its_name_is_its_key() -> None:
 
 
 @pytest.mark.usefixtures("second")
-@pytest.mark.parametrize("spelled", ["xx-small", "XXS", " xxs "])
+@pytest.mark.parametrize("spelled", ["xx-small", "XXS", " xxs ", "someone/tiny-xx-small", "tiny_xxs"])
 def test_its_variants_are_found(spelled: str) -> None:
     assert find_variant(spelled).name == "xx-small"
     assert find_variant("1").name == "1.0"
@@ -135,6 +143,9 @@ def test_near_misses(name: str, near: str) -> None:
 def test_its_hub_ids() -> None:
     assert hub_id(CLASSIFY, "xx-small") == "someone/tiny-xx-small"
     assert (hub_id(SEGMENT, "xx-small"), hub_id(SEGMENT)) == (None, "apple/mobilevitv2-1.0-voc-deeplabv3")
+    assert published_identity("someone/tiny-xx-small") == "birds-64"
+    assert published_identity("somebody/tiny-xx-small") is None
+    assert published_identity("apple/mobilevitv2-1.0-imagenet1k-256") is None
 
 
 @pytest.mark.usefixtures("second")

@@ -42,7 +42,18 @@ def test_the_published_table() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("1", "1.0"), ("1.0", "1.0"), ("1.00", "1.0"), (".5", "0.5"), ("2", "2.0"), ("1.750", "1.75")],
+    [
+        ("1", "1.0"),
+        ("1.0", "1.0"),
+        ("1.00", "1.0"),
+        (".5", "0.5"),
+        ("2", "2.0"),
+        ("1.750", "1.75"),
+        ("050", "0.5"),
+        ("mobilevitv2_175", "1.75"),
+        ("apple/mobilevitv2-1.0-imagenet1k-256", "1.0"),
+        ("timm/mobilevitv2_125.cvnets_in1k", "1.25"),
+    ],
 )
 def test_find_variant(name: str, expected: str) -> None:
     assert find_variant(name) is VARIANTS[expected]
