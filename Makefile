@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 DEMO := build/demo/mobilevitv2-0.5-demo20
 
-.PHONY: demo test test-all lint types peers toolchains accelerators clean
+.PHONY: demo test test-all lint types dist cli.md peers toolchains accelerators clean
 
 demo: $(VENV)/export.installed
 	$(BIN)/mvit2-export --variant 0.5 --weights demo --output build/demo --overwrite
@@ -30,6 +30,16 @@ types: $(VENV)/test.installed
 	rm -rf build/types && mkdir -p build/types/mvit2
 	ln -s $(addprefix $(CURDIR)/,$(wildcard mvit2/*)) $(CURDIR)/export $(CURDIR)/quantize $(CURDIR)/runtime build/types/mvit2/
 	$(BIN)/mypy
+
+# The sdist and the wheel, for dist/.
+dist: $(VENV)/test.installed
+	rm -rf dist
+	$(BIN)/python -c "from setuptools.build_meta import build_sdist; build_sdist('dist')"
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
+
+# The reference of the command line, from its options.
+cli.md: $(VENV)/export.installed
+	$(BIN)/python docs/generate_cli.py > docs/cli.md
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
