@@ -59,6 +59,11 @@ peers: $(VENV)/test.installed
 	$(INSTALL) --editable '.[peers]'
 	$(BIN)/python tests/peers.py
 
+# MobileViTV2 beside the first MobileViT at three image sizes, and their ratio as a drawing: half an hour on two cores.
+headline: $(VENV)/test.installed
+	$(INSTALL) --editable '.[peers]'
+	$(BIN)/python tests/headline.py --json build/headline.json --plot build/headline.png
+
 # Chromium, and the compilers that the tests of runtime/sources/ use. What this machine cannot install is named.
 toolchains:
 	bash .ci/toolchains/install

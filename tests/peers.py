@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from oracles import timm_mobilevit  # beside this file
+from support.oracles import timm_mobilevit  # in the folder of this file
 
+from mvit2.network.architectures import family_of, find_variant
 from mvit2.runtime.engines.random_inputs import random_inputs
 from mvit2.runtime.engines.table import open_any
 from mvit2.runtime.timing import interleaved, paired_ratio
@@ -33,27 +34,37 @@ LIMIT_MINUTES = 5  # for one export of one tool
 
 @dataclass(frozen=True)
 class Subject:
-    """The network that everybody exports; segmentation as published for PASCAL VOC: 512 px, output stride 16."""
+    """The network that everybody exports; segmentation as published for PASCAL VOC: output stride 16."""
 
-    width: str
+    variant: str
     task: str
-
-    @property
-    def edge(self) -> int:
-        return {"classify": 256, "segment": 512}[self.task]
+    edge: int  # of its images, in pixels
 
     def model(self) -> torch.nn.Module:
+        """transformers'."""
         import transformers
 
-        config = transformers.MobileViTV2Config(width_multiplier=float(self.width), image_size=self.edge)
+        family, config = theirs(self.variant)
+        config.image_size = self.edge
         if self.task == "segment":
             config.num_labels, config.output_stride = 21, 16
-            return transformers.MobileViTV2ForSemanticSegmentation(config).eval()
+            return getattr(transformers, f"{family}ForSemanticSegmentation")(config).eval()
         config.num_labels = 1000
-        return transformers.MobileViTV2ForImageClassification(config).eval()
+        return getattr(transformers, f"{family}ForImageClassification")(config).eval()
 
     def example(self) -> torch.Tensor:
         return torch.rand(1, 3, self.edge, self.edge)
+
+
+def theirs(variant: str) -> tuple[str, object]:
+    """How transformers' classes of a variant's family begin, and its configuration there."""
+    import transformers
+
+    if family_of(variant).name == "mobilevitv2":
+        return "MobileViTV2", transformers.MobileViTV2Config(width_multiplier=float(variant))
+    ours = family_of(variant).configure(find_variant(variant))
+    fields = ("hidden_sizes", "neck_hidden_sizes", "expand_ratio")
+    return "MobileViT", transformers.MobileViTConfig(**{name: getattr(ours, name) for name in fields})
 
 
 Maker = Callable[[Subject, Path], Path]
@@ -82,11 +93,17 @@ def timm_onnx(subject: Subject, folder: Path) -> Path:
     mobilevit = timm_mobilevit()
     from timm.layers import set_exportable
 
-    file, name = folder / "timm.onnx", f"mobilevitv2_{round(100 * float(subject.width)):03}"
+    file, name = folder / "timm.onnx", timm_name(subject.variant)
     with set_exportable(True):
         model = vars(mobilevit)[name](pretrained=False).eval()
     torch.onnx.export(model, (subject.example(),), str(file), dynamo=False, opset_version=18)
     return file
+
+
+def timm_name(variant: str) -> str:
+    if family_of(variant).name == "mobilevitv2":
+        return f"mobilevitv2_{round(100 * float(variant)):03}"
+    return "mobilevit_" + {"xx-small": "xxs", "x-small": "xs", "small": "s"}[variant]
 
 
 def onnxruntime_int8(subject: Subject, folder: Path) -> Path:
@@ -149,10 +166,11 @@ OURS = ("model_float32.onnx", "model_float32.tflite", "model_int8.onnx", "model_
 
 
 def ours(subject: Subject, folder: Path) -> Path:
-    options = ("--weights", "untrained", "--task", subject.task, "--quantize", "int8", "--learning-steps", "0")
-    command = [sys.executable, "-m", "mvit2", "export", "--variant", subject.width, *options, "--force", "--quiet"]
+    options = ("--weights", "untrained", "--task", subject.task, "--image-size", str(subject.edge), "--no-report")
+    options = (*options, "--quantize", "int8", "--learning-steps", "0")
+    command = [sys.executable, "-m", "mvit2", "export", "--variant", subject.variant, *options, "--force", "--quiet"]
     subprocess.run([*command, "--output", str(folder)], check=True, stderr=subprocess.DEVNULL)
-    return next(folder.glob("mobilevitv2-*"))
+    return next(folder.glob("mobilevit*-*"))
 
 
 def made(subject: Subject, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
@@ -200,7 +218,7 @@ def measured(subject: Subject, files: dict[str, Path], threads: int, runs: int) 
     work: dict[str, Callable[[], object]] = {}
     for name, file in files.items():
         model = open_any(file, threads)
-        work[name] = partial(model.run, random_inputs(model))
+        work[name] = partial(model.run_all, random_inputs(model))
     eager, pixels = subject.model(), subject.example()
 
     def run_eager() -> None:
@@ -213,18 +231,19 @@ def measured(subject: Subject, files: dict[str, Path], threads: int, runs: int) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", choices=("classify", "segment"), default="classify")
-    parser.add_argument("--widths", nargs="+", default=["0.5", "1.0"])
+    parser.add_argument("--variants", "--widths", nargs="+", default=["0.5", "1.0"])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--runs", type=int, default=50)
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # the peers' tools have many
-    for subject in (Subject(width, options.task) for width in options.widths):
+    edge = {"classify": 256, "segment": 512}[options.task]
+    for subject in (Subject(find_variant(name).name, options.task, edge) for name in options.variants):
         with tempfile.TemporaryDirectory(prefix="mvit2-peers-") as scratch:
             files, failed = made(subject, Path(scratch))
             for threads in options.threads:
                 seconds = measured(subject, files, threads, options.runs)
                 reference = seconds["mvit2 model_float32.tflite"]
-                what = f"{subject.task}, width {subject.width}, {subject.edge} px"
+                what = f"{subject.task}, {subject.variant}, {subject.edge} px"
                 print(f"\n{what}, {threads} thread(s); time / mvit2 model_float32.tflite")
                 for name, values in sorted(seconds.items(), key=lambda item: float(np.median(item[1]))):
                     print(f"{name:42} {paired_ratio(values, reference):5.2f} {1000 * np.median(values):8.2f} ms")

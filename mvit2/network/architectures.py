@@ -88,14 +88,14 @@ class ChainRules:
     Attributes:
         after_float: last parts of layers' names.
         inside: a part of the names of layers that stand between float operations, all but
-        chained: those of them that read the layer before.
+        chained: pattern of the names of those of them that read the layer before.
         joined: of a segmentation head, the layers that read one map and whose outputs become one.
         joint: the last part of the name of the layer that makes this map.
     """
 
     after_float: tuple[str, ...]
     inside: str
-    chained: tuple[str, ...]
+    chained: str
     joined: str
     joint: str
 
@@ -209,7 +209,7 @@ MOBILEVITV2 = Architecture(
     chains=ChainRules(
         after_float=("conv_projection", "classifier", "pooled", "context"),
         inside=".transformer.",
-        chained=("conv2",),
+        chained=r"\.ffn\.conv2$",
         joined="segmentation_head.aspp.convs.",
         joint="conv_projection",
     ),

@@ -6,6 +6,7 @@ that the same object measures ranges, learns them by gradient and says how much 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from mvit2.image.preprocess import to_pixel_values
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.network.architectures import ChainRules, row_of, without_backbone
-from mvit2.network.mobilevitv2 import ConvLayer, FeedForward, InvertedResidual, Network, Pointwise
+from mvit2.network.mobilevitv2 import ConvLayer, InvertedResidual, Network, Pointwise
 from mvit2.quantize.plan import Mode, Range, weight_scales
 
 from .fake_quant import Point, rounded
@@ -163,7 +164,7 @@ class Simulation:
         for before, layer in zip(self.layers, self.layers[1:], strict=False):
             kind = layer.name.rsplit(".", 1)[-1]
             floats_before = kind in rules.after_float or rules.inside in layer.name
-            layer.chain = before if not floats_before or kind in rules.chained else None
+            layer.chain = before if not floats_before or re.search(rules.chained, layer.name) else None
         self._chain_pyramid(rules)
         by_name = {layer.name: layer for layer in self.layers}
         for path, module in self.network.backbone.named_modules():
@@ -245,15 +246,22 @@ def _instrument(module: nn.Module, path: str) -> Iterator[Layer]:
             yield new
         if new is not None:
             setattr(module, name, new)
-    if isinstance(module, FeedForward):
-        module.activation = nn.Identity()  # it is in conv1 now
+    if isinstance(getattr(module, "activation", None), nn.SiLU):
+        module.activation = nn.Identity()  # it is in the layer before it now
 
 
 def _layer(child: nn.Module, name: str, parent: nn.Module) -> Layer | None:
     if isinstance(child, ConvLayer):
         silu, relu = (isinstance(child.activation, kind) for kind in (nn.SiLU, nn.ReLU))
         return Layer(name, child.convolution, channels_last=False, silu=silu, relu=relu)
+    silu = _stands_before_silu(child, parent)
     if isinstance(child, Pointwise):
-        silu = isinstance(parent, FeedForward) and name.endswith("conv1") and isinstance(parent.activation, nn.SiLU)
         return Layer(name, child.convolution, channels_last=True, silu=silu, relu=name.endswith("qkv_proj.value"))
-    return Layer(name, child, channels_last=True) if isinstance(child, nn.Linear) else None
+    return Layer(name, child, channels_last=True, silu=silu) if isinstance(child, nn.Linear) else None
+
+
+def _stands_before_silu(child: nn.Module, parent: nn.Module) -> bool:
+    """Whether the module after ``child`` is a SiLU: it is then computed of what ``child`` returns."""
+    children = [*parent.children()]
+    after = children[children.index(child) + 1 :]
+    return bool(after) and isinstance(after[0], nn.SiLU)

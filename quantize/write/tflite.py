@@ -81,9 +81,11 @@ class _Rewrite(GraphEdit):
         layers = [op for op in self.graph.operators if self._code(op) in _LAYERS]
         for joint in self.graph.operators:
             if self._code(joint) == _OP.CONCATENATION:
-                producers = [self._producer(int(tensor)) for tensor in joint.inputs]
-                branches = [producer for producer in producers if producer is not None]
-                for place, branch in zip(sorted(map(layers.index, branches)), branches, strict=True):
+                branches = [self._producer(int(tensor)) for tensor in joint.inputs]
+                side_by_side = [branch for branch in branches if branch in layers]
+                if len(side_by_side) < len(branches):
+                    continue  # such as a map and what a layer, with its SiLU, made of it
+                for place, branch in zip(sorted(map(layers.index, side_by_side)), side_by_side, strict=True):
                     layers[place] = branch
         return layers
 

@@ -2,8 +2,8 @@
 
 1. Every float32 activation becomes int8 with a range of its own, measured by running the float32 file
    (quantize/write/tflite_ranges.py); weights become int8 per output channel, biases int32, other constants int8.
-2. What only moves values (padding, slices, reshapes, ...) keeps the quantisation of its input; a sigmoid has the one
-   that the kernels demand.
+2. What only moves values (padding, slices, reshapes, ...) keeps the quantisation of its input; what joins maps has one
+   for all of them. A sigmoid and a softmax have the one that the kernels demand.
 3. Scales are floored by those they are computed from: a dead tensor's scale of 1e-12 makes XNNPACK fail or crash.
 4. A softmax's division e / s becomes e * rsqrt(s) * rsqrt(s): LiteRT's int8 DIV makes 127 of a zero numerator, aborts
    the process for a zero divisor, and is missing from older runtimes.
@@ -33,12 +33,15 @@ _OP = schema.BuiltinOperator
 _FLOAT = schema.TensorType.FLOAT32
 _LAYERS = (_OP.CONV_2D, _OP.DEPTHWISE_CONV_2D, _OP.FULLY_CONNECTED)
 _KEEPS = (_OP.PAD, _OP.RESHAPE, _OP.STRIDED_SLICE, _OP.REDUCE_MAX, _OP.TRANSPOSE, _OP.RESIZE_BILINEAR)
+_FIXED = (_OP.LOGISTIC, _OP.SOFTMAX)  # their outputs are multiples of 1/256
+_PRODUCTS = (_OP.MUL, _OP.BATCH_MATMUL)
 _SUMS = (_OP.ADD, _OP.SUB, _OP.MEAN, _OP.SUM, _OP.RELU)
 # The first versions that take int8: tensorflow/compiler/mlir/lite/tools/versioning/op_version.cc.
 _SECOND = (_OP.LOGISTIC, _OP.MUL, _OP.ADD, _OP.SUB, _OP.MEAN, _OP.SUM, _OP.RELU, _OP.RSQRT, _OP.EXP, _OP.REDUCE_MAX)
 _VERSIONS = {
     **dict.fromkeys((_OP.DIV, _OP.RESHAPE, _OP.QUANTIZE), 1),
     **dict.fromkeys((*_SECOND, _OP.PAD, _OP.STRIDED_SLICE, _OP.TRANSPOSE, _OP.DEQUANTIZE), 2),
+    **dict.fromkeys((_OP.BATCH_MATMUL, _OP.SOFTMAX, _OP.CONCATENATION), 2),
     **dict.fromkeys((_OP.CONV_2D, _OP.DEPTHWISE_CONV_2D, _OP.RESIZE_BILINEAR), 3),
     _OP.FULLY_CONNECTED: 5,  # that keeps its input's rank
 }
@@ -90,6 +93,9 @@ class _Full(GraphEdit):
             raise ConversionError(f"full int8 knows no operator {code}; accepted: those of our networks.")
         if code == _OP.DIV and not self._is_softmax_sum(int(operator.inputs[1])):
             raise ConversionError("full int8 found a division by what may be zero; accepted: by a softmax's sum.")
+        joined = [self._producer(int(t)) for t in operator.inputs] if code == _OP.CONCATENATION else []
+        if any(one is None or self._code(one) in (*_KEEPS, *_FIXED) for one in joined):
+            raise ConversionError("full int8 cannot join maps that are only moved; accepted: those of our networks.")
 
     def _is_softmax_sum(self, tensor: int) -> bool:
         """SUM(EXP(x - REDUCE_MAX(x))): at least 1, for one of its terms is exp(0)."""
@@ -130,7 +136,7 @@ class _Full(GraphEdit):
         if code in _KEEPS:
             self.int8[output] = self.int8[int(operator.inputs[0])]
             return
-        self.int8[output] = SIGMOID if code == _OP.LOGISTIC else self._measured(output)
+        self.int8[output] = SIGMOID if code in _FIXED else self._measured(output)
         if code not in _LAYERS:
             self._choose_constants(operator)
 
@@ -165,7 +171,7 @@ class _Full(GraphEdit):
         scales = [self.int8[t].scale for t in inputs if t in self.int8]
         if code in _LAYERS:
             return scales[0] * float(self._weights(operator)[1].max())
-        if code == _OP.MUL:
+        if code in _PRODUCTS:
             return scales[0] * scales[1]
         return max(scales) if code in _SUMS else 0.0
 
@@ -194,8 +200,16 @@ class _Full(GraphEdit):
         code, output = self._code(operator), int(operator.outputs[0])
         if code in _KEEPS:
             self.int8[output] = self.int8[int(operator.inputs[0])]
-        elif code != _OP.LOGISTIC:
+        elif code == _OP.CONCATENATION:
+            self._share(operator)
+        elif code not in _FIXED:
             self.int8[output] = _at_least(self.int8[output], self._own_step(operator) / _MOST_RATIO)
+
+    def _share(self, operator: Operator) -> None:
+        """One quantisation for what is joined: the widest."""
+        tensors = [int(t) for t in (*operator.inputs, *operator.outputs)]
+        widest = Range(min(self.int8[t].lo for t in tensors), max(self.int8[t].hi for t in tensors))
+        self.int8 |= dict.fromkeys(tensors, widest)
 
     def _widen_inputs(self, operator: Operator) -> None:
         """No finer than a reader can use: biases must fit int32; an epsilon needs no step of its size."""
@@ -212,7 +226,7 @@ class _Full(GraphEdit):
 
     def _may_widen(self, tensor: int) -> bool:
         producer = self._producer(tensor)
-        return producer is None or self._code(producer) not in (_OP.LOGISTIC, _OP.QUANTIZE)
+        return producer is None or self._code(producer) not in (*_FIXED, _OP.QUANTIZE)
 
     def _rewrite(self, operator: Operator) -> None:
         code = self._code(operator)

@@ -22,7 +22,8 @@ _CHANNELS, _PIXELS = {3}, {1, 2}
 def reduce_pixels_first(model: Any) -> None:
     """Swap the axes of every MEAN over channels and the MEAN over pixels that reads it, in place.
 
-    Raises ConversionError where something else reads the means over channels.
+    A LayerNorm's means, over the channels of each token alone, stay. Raises ConversionError where something else than a
+    mean over pixels reads means over channels, too.
     """
     graph = model.subgraphs[0]
     of_channels = [operator for operator in graph.operators if _axes(model, operator) == _CHANNELS]
@@ -31,7 +32,10 @@ def reduce_pixels_first(model: Any) -> None:
             continue  # it comes second already
         between = int(first.outputs[0])
         readers = [operator for operator in graph.operators if between in list(operator.inputs)]
-        if [_axes(model, reader) for reader in readers] != [_PIXELS]:
+        axes = [_axes(model, reader) for reader in readers]
+        if _PIXELS not in axes:
+            continue
+        if axes != [_PIXELS]:
             raise ConversionError("full int8 found means over channels alone; accepted: those of our norms.")
         (second,) = readers
         (data, channels), (_, pixels) = first.inputs, second.inputs

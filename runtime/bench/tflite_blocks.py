@@ -24,7 +24,7 @@ from mvit2.tflite_file import prune, read_tflite, write_tflite
 __all__ = ["write_segments"]
 
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_BEGINNINGS = ("MEAN", "PAD", "QUANTIZE", "RESIZE_BILINEAR")  # of a block, in front of its first layer
+_BEGINNINGS = ("CONCATENATION", "MEAN", "PAD", "QUANTIZE", "RESIZE_BILINEAR")  # of a block, in front of its first layer
 _LAYERS_OF: Mapping[str, int] = {  # others: one
     "inverted residual": 3,
     "transformer layer": 6,

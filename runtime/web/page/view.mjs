@@ -19,7 +19,7 @@ export function messageOf(error) {
 }
 
 /** By a manifest's architecture: what its variants are called. */
-const TITLES = { mobilevitv2: "MobileViTV2 of width" };
+const TITLES = { mobilevit: "MobileViT of size", mobilevitv2: "MobileViTV2 of width" };
 
 /** @param network what the bundle holds, in words: a function of the backbone's name. */
 export function showBundle({ manifest, labels }, network, { threads }) {
