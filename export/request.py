@@ -310,10 +310,15 @@ class ExportRequest:
             self.check_edge(edge)
         if self.opset not in OPSETS:
             raise UsageError(f"--opset is {self.opset}, accepted: {OPSETS.start} to {OPSETS.stop - 1}.")
-        fixed = next((FORMATS[name].title for name in self.converted if not FORMATS[name].open_batch), None)
-        if self.dynamic_batch and fixed is not None:
-            raise UsageError(f"--dynamic-batch is for ONNX; {fixed} takes one image: add --format onnx.")
+        self._check_batch()
         self._check_module()
+
+    def _check_batch(self) -> None:
+        able = [row for row in FORMATS.values() if "dynamic_batch" in row.options and not row.repacks]
+        fixed = next((row.title for row in map(FORMATS.__getitem__, self.converted) if row not in able), None)
+        if self.dynamic_batch and fixed is not None:
+            titles = " and ".join(row.title for row in able)
+            raise UsageError(f"--dynamic-batch is for {titles}; {fixed} takes one image: add --format {able[0].name}.")
 
     def _check_module(self) -> None:
         if isinstance(self.weights, Path):
@@ -371,7 +376,7 @@ class ExportRequest:
         """Every one of them is for one of the formats."""
         rows = [FORMATS[name] for name in self.converted]
         for word in self.quantize or ():
-            able = [row for row in FORMATS.values() if row.made_from is None and word in row.precisions]
+            able = [row for row in FORMATS.values() if not row.repacks and row.takes(word)]
             if able and not any(row in rows for row in able):
                 takes = ", ".join(f"{row.title} takes {', '.join(row.precisions)}" for row in rows)
                 titles, first = " and ".join(row.title for row in able), able[0].name

@@ -82,8 +82,8 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 def test_the_reader_reads() -> None:
     """Else every test below would pass on nothing."""
     seen = {(found.file, found.module, found.at_module_level) for found in IMPORTS}
-    assert ("export/pipeline.py", "mvit2.runtime.verify.golden", True) in seen
-    assert ("export/pipeline.py", "torch", False) in seen
+    assert ("export/steps/manifest.py", "mvit2.runtime.verify.golden", True) in seen
+    assert ("export/steps/reference.py", "torch", False) in seen
     assert ("mvit2/network/mobilevitv2.py", "torch", True) in seen
     assert ("runtime/verify/check.py", "mvit2.runtime.tasks.outputs", True) in seen
     assert ("mvit2/__main__.py", "mvit2.export.cli.main", False) in seen

@@ -8,6 +8,7 @@ from typing import Final
 
 from mvit2.bundle.manifest import Artifact, Engine, Manifest, Precision
 from mvit2.errors import BundleError, did_you_mean
+from mvit2.export.formats import format_of
 from mvit2.units import human_bytes
 
 __all__ = ["ENGINES", "choose_artifacts", "reason"]
@@ -23,23 +24,24 @@ def choose_artifacts(
 
     Raises BundleError: a name that the bundle does not hold, or no file for ``engine``.
     """
-    held = [a for a in manifest.artifacts if engine in (None, a.engine)]
+    engines = ENGINES if engine is None else (engine,)
+    held, those = [a for a in manifest.artifacts if a.engine in engines], " or ".join(engines)
     named = tuple(manifest.artifact(name) for name in dict.fromkeys(wanted))
     other = next((a for a in named if a not in held), None)
     if other is not None:
         files = [a.file.path for a in held]
         near, accepted = did_you_mean(other.file.path, files), ", ".join(files) or "none"
-        raise BundleError(f"{other.file.path} is for {other.engine}, not for {engine}.{near} It holds: {accepted}.")
+        raise BundleError(f"{other.file.path} is for {other.engine}, not for {those}.{near} It holds: {accepted}.")
     if not held:
         others = ", ".join(a.file.path for a in manifest.artifacts)
-        raise BundleError(f"{bundle} has no file for {engine}. It holds: {others}. Leave out --engine, or export it.")
+        raise BundleError(f"{bundle} has no file for {those}. It holds: {others}. Leave out --engine, or export it.")
     return named or (min(held, key=_rank),)
 
 
 def _rank(artifact: Artifact) -> tuple[int, int, bool]:
     """Files of .onnx before .ort, which is for builds of ONNX Runtime that read nothing else."""
-    order = ENGINES.index(artifact.engine), _PRECISIONS.index(artifact.precision)
-    return *order, artifact.file.path.endswith(".ort")
+    order, row = (ENGINES.index(artifact.engine), _PRECISIONS.index(artifact.precision)), format_of(artifact.file.path)
+    return *order, row is not None and row.repacks
 
 
 def reason(artifact: Artifact, manifest: Manifest, wanted: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""torch -> ONNX -> simplified ONNX, in memory.
+"""torch -> ONNX -> simplified ONNX.
 
 torch's TorchScript exporter is used: this network needs none of what the newer one adds, and it is ten times faster,
 honours every opset from 13 on and needs no further package.
@@ -19,7 +19,25 @@ from torch import Tensor, nn
 
 from mvit2.errors import ConversionError
 
-__all__ = ["metadata_props", "simplify", "to_onnx"]
+from .conversion import SIMPLIFIED, Conversion, Made
+from .onnx_input import with_dequantised_input
+
+__all__ = ["convert", "metadata_props", "simplify", "to_onnx"]
+
+
+def convert(job: Conversion) -> Made:
+    """Write the float32 model; it goes by the name of "ONNX as exported" before it is simplified.
+
+    Raises ConversionError.
+    """
+    exported = to_onnx(job.network, job.example, names=job.names, opset=job.opset, dynamic_batch=job.dynamic_batch)
+    raw = job.scratch / "exported.onnx"
+    raw.write_bytes(exported.SerializeToString())
+    simplified = simplify(exported, metadata_props({**job.card.facts, "tools": job.tools}))
+    onnx.save(simplified, job.scratch / SIMPLIFIED)
+    model = with_dequantised_input(simplified)
+    job.files["float32"].write_bytes(model.SerializeToString(deterministic=True))
+    return Made(stages={"ONNX as exported": raw})
 
 
 def to_onnx(

@@ -14,13 +14,21 @@ from mvit2.bundle.manifest import GraphFacts
 from mvit2.errors import ConversionError
 from mvit2.worker_process import run_worker
 
+from .conversion import Conversion, Made
 from .onnx_facts import onnx_facts
 
-__all__ = ["OPERATORS", "to_ort"]
+__all__ = ["OPERATORS", "convert", "to_ort"]
 
 OPERATORS = "required_operators_and_types.config"  # for build.py --include_ops_by_config of a custom ONNX Runtime
 _TIMEOUT_SECONDS = 600
 _LEVEL = "ORT_CONVERT_ONNX_MODELS_TO_ORT_OPTIMIZATION_LEVEL"  # a user's variable that would change file names
+
+
+def convert(job: Conversion) -> Made:
+    """Write every ONNX file once more. Raises ConversionError."""
+    folder = next(iter(job.files.values())).parent
+    graphs = to_ort(job.sources.values(), folder)
+    return Made(graphs={precision: graphs[file.name] for precision, file in job.files.items()}, beside=(OPERATORS,))
 
 
 def to_ort(models: Iterable[Path], folder: Path) -> Mapping[str, GraphFacts]:

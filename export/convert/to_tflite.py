@@ -20,14 +20,27 @@ from mvit2.errors import ConversionError
 from mvit2.tflite_file import prune, read_tflite, write_tflite
 from mvit2.worker_process import Ended, run_worker
 
+from .conversion import SIMPLIFIED, Conversion, Made
 from .float16 import to_float16
 from .tflite_fixes import keep_maps, name_output, narrow_argmax, scale_input
+from .tflite_metadata import write_with_metadata
 
-__all__ = ["to_tflite"]
+__all__ = ["convert", "to_tflite"]
 
 _TIMEOUT_SECONDS = 1800
 # onnx2tf downloads a file of this name at every conversion unless it stands in the working directory.
 _SAMPLES, _SAMPLES_SHAPE = "calibration_image_sample_data_20x128x128x3_float32.npy", (20, 128, 128, 3)
+
+
+def convert(job: Conversion) -> Made:
+    """Write the float32 file, and float16 where it is wanted, of what to_onnx left in the scratch folder.
+
+    Raises ConversionError, as ``to_tflite``.
+    """
+    converted = to_tflite(onnx.load(job.scratch / SIMPLIFIED), job.card.preprocess.scale, job.scratch)
+    for precision, file in job.files.items():
+        write_with_metadata(read_tflite(converted[precision]), file, job.card)
+    return Made()
 
 
 def to_tflite(model: onnx.ModelProto, scale: float, scratch: Path) -> Mapping[Precision, Path]:

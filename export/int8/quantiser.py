@@ -9,11 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from mvit2.bundle.manifest import Artifact, GraphFacts, Precision, record
+from mvit2.bundle.files import record_model
+from mvit2.bundle.manifest import Artifact, GraphFacts, Precision
 from mvit2.bundle.measurements import Fidelity, Quantisation
 from mvit2.errors import CheckFailed
+from mvit2.export.artifact import artifact_of
 from mvit2.export.convert.tflite_metadata import ModelCard
-from mvit2.export.formats import FORMATS, FormatName
+from mvit2.export.formats import FORMATS, FormatName, format_of
 from mvit2.export.listener import Listener
 from mvit2.export.request import ExportRequest
 from mvit2.export.resolve import output_of
@@ -27,7 +29,6 @@ from mvit2.runtime.tasks.outputs import PROBABILITIES, Output
 from .calibrate import Simulated, calibrate, dynamic_plan, simulate
 from .int8_file import Int8File
 from .validation import FloatReference, ValidationImages, validation_images
-from .write import WRITERS, write_full_int8
 
 if TYPE_CHECKING:
     from mvit2.checkpoint.load import Checkpoint
@@ -86,8 +87,9 @@ class Quantiser:
 
     @property
     def wanted(self) -> tuple[tuple[FormatName, Precision], ...]:
-        """Those that are made here; float16 is a conversion of its own."""
-        return tuple((f, q) for f in self.float_files for q in self.request.quantised(f) if q != "float16")
+        """Those that are made here, and not by a converter."""
+        every = ((name, precision) for name in self.float_files for precision in self.request.quantised(name))
+        return tuple((name, precision) for name, precision in every if precision not in FORMATS[name].converts)
 
     def calibrate(self) -> Calibrated | None:
         """The images, before anything is converted; None where nothing is to be quantised. Raises UsageError."""
@@ -117,21 +119,27 @@ class Quantiser:
             artifacts.append(self._artifact(task, quantisation))
         return Quantised(tuple(artifacts), references)
 
-    def as_ort(
-        self, artifact: Artifact, folder: Path, graphs: Mapping[str, GraphFacts], quantised: Quantised
-    ) -> Artifact:
-        """An ONNX artifact as the .ort file in ``folder`` that was made of it. Raises CheckFailed: collapsed."""
-        assert artifact.quantisation is not None
-        file = folder / Path(artifact.file.path).with_suffix(".ort")
-        reference = quantised.references["onnx"]
+    def repacked(self, artifact: Artifact, file: Path, graph: GraphFacts | None, quantised: Quantised) -> Artifact:
+        """A quantised artifact as ``file``, another format's that was made of it. Raises CheckFailed: collapsed.
+
+        Args:
+            graph: what is in ``file``; None: it is looked at.
+        """
+        home, row = format_of(artifact.file.path), format_of(file)
+        assert artifact.quantisation is not None and home is not None and row is not None
+        reference = quantised.references[home.name]
         fidelity = reference.fidelity(self._scores(self.runs_as(file), reference.images))
         self._refuse_collapse(file, fidelity)
+        (entry, parts), facts = record_model(file.parent, file.name), graph or row.inspected(file)
         quantisation = replace(artifact.quantisation, fidelity=fidelity)
-        return replace(artifact, file=record(folder, file.name), graph=graphs[file.name], quantisation=quantisation)
+        return replace(artifact, file=entry, files=parts, engine=row.engine, graph=facts, quantisation=quantisation)
 
     def runs_as(self, file: Path) -> Path:
-        """The file itself; of an .ort the ONNX model on a CPU that would clip its sums, since phones do not."""
-        return self.float_files["onnx"].with_name(f"{file.stem}.onnx") if clips_sums(file) else file
+        """The file itself; of one that this CPU's engine would clip, what it was repacked from: phones do not clip."""
+        row = format_of(file)
+        if row is None or not row.repacks or not clips_sums(file):
+            return file
+        return self.float_files[row.home].with_name(f"{file.stem}{FORMATS[row.home].suffix}")
 
     def _scores(self, file: Path, images: ValidationImages) -> Array:
         return scores_apart(file, self.request.io, self.card.preprocess, images.pixels, self.output)
@@ -142,7 +150,9 @@ class Quantiser:
         return FloatReference(file, images, self.output.name, scores, images.accuracy(scores))
 
     def _written(self, task: _Task) -> Quantisation:
-        source, write = task.reference.file, partial(WRITERS[task.format], task.reference.file, task.file, self.card)
+        row, source = FORMATS[task.format], task.reference.file
+        assert row.write is not None
+        write = partial(row.write, source, task.file, self.card)
         if task.simulated is not None and task.precision == "int8":
             scores = partial(self._scores, task.file, task.reference.images)
             found = Int8File(
@@ -151,19 +161,16 @@ class Quantiser:
             search = task.simulated.found
             return Quantisation(search.method, found.float_blocks, search.candidates, found.fidelity)
         if task.precision == "full-int8":
-            method = write_full_int8(source, task.file, self.card, task.images.fit)
+            assert row.write_fully is not None
+            method = row.write_fully(source, task.file, self.card, task.images.fit)
         else:
             method = "none"
             write(dynamic_plan(self.request, self.checkpoint))
         return Quantisation(method, (), {}, task.reference.fidelity(self._scores(task.file, task.reference.images)))
 
     def _artifact(self, task: _Task, quantisation: Quantisation) -> Artifact:
-        file = task.file
-        self._refuse_collapse(file, quantisation.fidelity)
-        backend = open_model(file)
-        row, entry = FORMATS[task.format], record(file.parent, file.name)
-        graph = row.inspect(file)
-        return Artifact(entry, row.engine, task.precision, backend.input, (backend.output,), graph, None, quantisation)
+        self._refuse_collapse(task.file, quantisation.fidelity)
+        return artifact_of(FORMATS[task.format], task.file, task.precision, open_model(task.file), quantisation)
 
     def _refuse_collapse(self, file: Path, fidelity: Fidelity) -> None:
         if fidelity.agreement >= COLLAPSE:

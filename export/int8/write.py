@@ -1,26 +1,22 @@
-"""Quantised files written from float32 ones: a row for each format."""
+"""Quantised files written from float32 ones: what the rows of export/formats.py have as ``write``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mvit2.export.convert.tflite_metadata import ModelCard, write_with_metadata
-from mvit2.export.formats import FormatName
 from mvit2.quantize.plan import Plan
-from mvit2.tflite_file import read_tflite, write_tflite
+from mvit2.tflite_file import read_tflite
+from mvit2.tflite_file import write_tflite as write_file
 
-__all__ = ["WRITERS", "Write", "write_full_int8"]
-
-Write = Callable[[Path, Path, ModelCard, Plan], None]
-"""float32 file, file to write, what it says of itself, what it computes. Raises ConversionError: another network's."""
+__all__ = ["write_full_int8", "write_onnx", "write_tflite"]
 
 
-def _write_onnx(source: Path, file: Path, card: ModelCard, plan: Plan) -> None:
+def write_onnx(source: Path, file: Path, card: ModelCard, plan: Plan) -> None:
+    """``file`` computes as ``plan`` says. Raises ConversionError: ``source`` is another network's."""
     import onnx
 
     from mvit2.quantize.write.onnx_qdq import quantise_onnx
@@ -29,15 +25,13 @@ def _write_onnx(source: Path, file: Path, card: ModelCard, plan: Plan) -> None:
     file.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _write_tflite(source: Path, file: Path, card: ModelCard, plan: Plan) -> None:
+def write_tflite(source: Path, file: Path, card: ModelCard, plan: Plan) -> None:
+    """``file`` computes as ``plan`` says. Raises ConversionError: ``source`` is another network's."""
     from mvit2.quantize.write.tflite import quantise_tflite
 
     model = read_tflite(source)
     quantise_tflite(model, plan)
     write_with_metadata(model, file, card)
-
-
-WRITERS: Mapping[FormatName, Write] = MappingProxyType({"onnx": _write_onnx, "tflite": _write_tflite})
 
 
 def write_full_int8(source: Path, file: Path, card: ModelCard, pixels: NDArray[np.uint8]) -> str:
@@ -51,7 +45,7 @@ def write_full_int8(source: Path, file: Path, card: ModelCard, pixels: NDArray[n
 
     model = read_tflite(source)
     reduce_pixels_first(model)
-    write_tflite(model, file)  # for its ranges
+    write_file(model, file)  # for its ranges
     quantise_fully(model, tensor_ranges(file, pixels, DEFAULT_METHOD))
     write_with_metadata(model, file, card)
     return DEFAULT_METHOD

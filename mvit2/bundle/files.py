@@ -19,6 +19,7 @@ __all__ = [
     "folder_record",
     "record",
     "record_folder",
+    "record_model",
     "sha256_of",
     "verified_folder",
     "verified_path",
@@ -59,6 +60,11 @@ def record_folder(bundle: Path, path: str) -> tuple[FileRecord, tuple[FileRecord
     found = sorted(file.relative_to(bundle).as_posix() for file in _held(bundle / path))
     files = tuple(record(bundle, file) for file in found)
     return folder_record(path, files), files
+
+
+def record_model(bundle: Path, path: str) -> tuple[FileRecord, tuple[FileRecord, ...]]:
+    """Of a model: the record of a file, with no parts, or ``record_folder``."""
+    return record_folder(bundle, path) if (bundle / path).is_dir() else (record(bundle, path), ())
 
 
 def folder_record(path: str, files: Iterable[FileRecord]) -> FileRecord:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mvit2.export.parity_inputs import parity_inputs, same_answer, varied_inputs
+from mvit2.export.steps.parity_inputs import Varied, parity_inputs, varied_inputs
 from mvit2.image.preprocess_spec import PreprocessSpec
 
 SPEC = PreprocessSpec((64, 64), 64)
@@ -39,21 +39,33 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_users_images_are_chosen_where_they_say_more(folder: Path) -> None:
     found = varied_inputs(SPEC, folder, redness)
-    usual = parity_inputs(SPEC)
-    assert found.names == (*usual.names, "chosen-1") and found.pictures[-1] is None
-    assert np.array_equal(found.pixels[: len(usual.pixels)], usual.pixels)
-    assert found.pixels[-1, 0, 0].tolist() == [250, 0, 0]
-    assert same_answer(found, redness) is None and same_answer(usual, redness) is not None
+    images, usual = found.images, parity_inputs(SPEC)
+    assert images.names == (*usual.names, "chosen-1") and images.pictures[-1] is None
+    assert np.array_equal(images.pixels[: len(usual.pixels)], usual.pixels)
+    assert images.pixels[-1, 0, 0].tolist() == [250, 0, 0]
+    assert found.answers == tuple(redness(images.pixels))
+    assert found.same is None and Varied(usual, tuple(redness(usual.pixels))).same is not None
 
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_constant_network_is_named(own: bool, folder: Path) -> None:
     found = varied_inputs(SPEC, folder if own else None, constant)
-    assert found.names == parity_inputs(SPEC).names
-    said = same_answer(found, constant)
-    assert said is not None and "proves NOTHING" in said and f"all {len(found.names)} images" in said
+    assert found.images.names == parity_inputs(SPEC).names
+    said = found.same
+    assert said is not None and "proves NOTHING" in said and f"all {len(found.images.names)} images" in said
 
 
 def test_without_a_folder_the_bundled_ones_are_enough() -> None:
     found = varied_inputs(SPEC, None, brightness)
-    assert found.names == parity_inputs(SPEC).names and same_answer(found, brightness) is None
+    assert found.images.names == parity_inputs(SPEC).names and found.same is None
+
+
+def test_the_network_sees_every_image_once(folder: Path) -> None:
+    seen: list[bytes] = []
+
+    def watched(pixels: NDArray[np.uint8]) -> list[int]:
+        seen.extend(image.tobytes() for image in pixels)
+        return redness(pixels)
+
+    found = varied_inputs(SPEC, folder, watched)
+    assert found.same is None and len(seen) == len(parity_inputs(SPEC).names) + 4

@@ -13,7 +13,8 @@ import torch
 from mvit2.checkpoint.load import Checkpoint, load_checkpoint
 from mvit2.errors import ConversionError
 from mvit2.export.convert.fold import export_form
-from mvit2.export.pipeline import within_float16
+from mvit2.export.steps.export_form import within_float16
+from mvit2.export.steps.parity_inputs import parity_inputs
 from mvit2.metrics.fidelity import agreement, centred_logits, logit_snr
 from mvit2.network.blocks import block_of
 from mvit2.quantize.calibration import CalibrationSet, bundled_crops
@@ -31,7 +32,8 @@ from mvit2.tflite_file import read_tflite, write_tflite
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     """What the exported files compute: scaled to stay within float16."""
-    return within_float16(load_checkpoint("demo", "0.5"))
+    given = load_checkpoint("demo", "0.5")
+    return within_float16(given, parity_inputs(given.preprocess).pixels)
 
 
 @pytest.fixture(scope="module")

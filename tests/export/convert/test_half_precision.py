@@ -22,9 +22,9 @@ from mvit2.export.convert.fold import export_form
 from mvit2.export.convert.half_precision import largest_values, scale_streams
 from mvit2.export.convert.onnx_input import with_dequantised_input
 from mvit2.export.convert.to_onnx import simplify, to_onnx
-from mvit2.export.parity_inputs import parity_inputs
 from mvit2.export.pipeline import export
 from mvit2.export.request import ExportRequest
+from mvit2.export.steps.parity_inputs import parity_inputs
 from mvit2.image.preprocess import to_pixel_values
 from mvit2.network.blocks import LARGEST_FLOAT16, Block, beyond_float16
 from mvit2.network.mobilevitv2 import GlobalNorm, MobileViTV2Layer, Network

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.quantize.calibration import bundled_crops
 from mvit2.runtime.verify.golden import Golden
 
-__all__ = ["PHOTOS", "Answers", "parity_inputs", "same_answer", "varied_inputs"]
+__all__ = ["PHOTOS", "Answers", "Varied", "parity_inputs", "varied_inputs"]
 
 Answers = Callable[[NDArray[np.uint8]], Sequence[Hashable]]
 """uint8 RGB [N, H, W, 3] -> what the network says of each, such as its first class."""
@@ -45,7 +45,26 @@ def parity_inputs(spec: PreprocessSpec) -> Golden:
     return Golden(tuple(named), tuple(map(pictures.get, named)), np.stack(list(named.values())), {})
 
 
-def varied_inputs(spec: PreprocessSpec, own: Path | None, answers: Answers) -> Golden:
+@dataclass(frozen=True)
+class Varied:
+    """Images to compare on, which nobody has scored yet, and what the network says of each."""
+
+    images: Golden
+    answers: tuple[Hashable, ...]
+
+    @property
+    def same(self) -> str | None:
+        """What to say where the network's answer is the same for every image; None where it is not."""
+        if len(set(self.answers)) > 1:
+            return None
+        return (
+            f"the parity proves NOTHING about the answers: the network says the same of all {len(self.answers)} images "
+            "it was compared on, as one does that collapsed or was never trained; look at the checkpoint, and give "
+            "--calibration or --eval images of which it says different things."
+        )
+
+
+def varied_inputs(spec: PreprocessSpec, own: Path | None, answers: Answers) -> Varied:
     """``parity_inputs``, and up to four images of which the network says something that it says of none of those.
 
     They are of the folder ``own``; without one, and where all of ``parity_inputs`` get the same answer, crops of the
@@ -58,17 +77,18 @@ def varied_inputs(spec: PreprocessSpec, own: Path | None, answers: Answers) -> G
     elif len(set(said)) == 1:
         candidates = bundled_crops(spec).fit
     else:
-        return images
+        return Varied(images, tuple(said))
     added: list[NDArray[np.uint8]] = []
     for pixels, answer in zip(candidates, answers(candidates) if len(candidates) else (), strict=True):
         if answer not in said and len(added) < _ADDED:
             said.append(answer)
             added.append(pixels)
     if not added:
-        return images
+        return Varied(images, tuple(said))
     names = (*images.names, *(f"chosen-{i + 1}" for i in range(len(added))))
     pictures = (*images.pictures, *([None] * len(added)))
-    return replace(images, names=names, pictures=pictures, pixels=np.concatenate([images.pixels, np.stack(added)]))
+    pixels = np.concatenate([images.pixels, np.stack(added)])
+    return Varied(replace(images, names=names, pictures=pictures, pixels=pixels), tuple(said))
 
 
 def _of_folder(folder: Path, spec: PreprocessSpec) -> Iterator[NDArray[np.uint8]]:
@@ -76,14 +96,3 @@ def _of_folder(folder: Path, spec: PreprocessSpec) -> Iterator[NDArray[np.uint8]
     for path in found[:: max(1, len(found) // _LOOKED_AT)][:_LOOKED_AT]:
         with suppress(ImageError):
             yield preprocess(path, spec)
-
-
-def same_answer(images: Golden, answers: Answers) -> str | None:
-    """What to say where the network's answer is the same for every image; None where it is not."""
-    if len(set(answers(images.pixels))) > 1:
-        return None
-    return (
-        f"the parity proves NOTHING about the answers: the network says the same of all {len(images.names)} images it "
-        "was compared on, as one does that collapsed or was never trained; look at the checkpoint, and give "
-        "--calibration or --eval images of which it says different things."
-    )

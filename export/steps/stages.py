@@ -1,14 +1,19 @@
-"""What the steps of an export hand to each other: values that no later step changes."""
+"""What the steps of an export are given and hand to each other: values that no later step changes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mvit2.bundle.manifest import Artifact, Precision
 from mvit2.difference import Difference
+from mvit2.export.convert.tflite_metadata import ModelCard
+from mvit2.export.formats import FORMATS, Format, FormatName
+from mvit2.export.listener import Listener
+from mvit2.export.request import ExportRequest
 from mvit2.network.blocks import Block
 from mvit2.runtime.engines.backend import Array
 from mvit2.runtime.tasks.outputs import Output
@@ -17,7 +22,40 @@ from mvit2.runtime.verify.golden import Golden
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Converted", "ExportForm", "Reference"]
+    from mvit2.checkpoint.load import Checkpoint
+
+__all__ = ["Build", "Converted", "ExportForm", "Reference"]
+
+
+@dataclass(frozen=True)
+class Build:
+    """One run: what is asked for, and where its files go.
+
+    Attributes:
+        checkpoint: as it was given; what every stage is compared with.
+        card: what the files say of themselves.
+        output: what the models put out.
+        folder, scratch: the bundle, and what does not go into it.
+    """
+
+    request: ExportRequest
+    checkpoint: Checkpoint
+    card: ModelCard
+    output: Output
+    folder: Path
+    scratch: Path
+    listener: Listener
+
+    def file(self, row: Format, precision: Precision) -> Path:
+        """A model of that format: part of the bundle only where the format was asked for."""
+        home = self.folder if row.name in self.request.formats else self.scratch
+        return home / row.file(precision)
+
+    @property
+    def float_files(self) -> Mapping[FormatName, Path]:
+        """Format -> the file that quantised ones are written of."""
+        rows = [FORMATS[name] for name in self.request.converted]
+        return {row.name: self.file(row, row.base) for row in rows}
 
 
 @dataclass(frozen=True)
