@@ -7,7 +7,7 @@ its parameters from the fields (export/cli/options.py), Python's ``mvit2.export_
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -37,6 +37,7 @@ class Option:
         default: of the command line; None where the field's default is no word that could be typed.
         turns_off: a flag that makes the field False, such as --no-report.
         parse: words, or a value that was parsed already -> the field's value; raises UsageError. None: as it is.
+        panel: its heading in --help, such as "Input"; None: "Options".
     """
 
     kind: type
@@ -46,6 +47,7 @@ class Option:
     default: Any = None
     turns_off: bool = False
     parse: Callable[[Any], object] | None = None
+    panel: str | None = None
 
     def read(self, value: object) -> object:
         """The field's value for what was typed, or given in Python: there a str stands for a Path, too."""
@@ -57,10 +59,15 @@ class Option:
 
 
 def option(
-    kind: type, metavar: str | None, help: str, *flags: str, parse: Callable[[Any], object] | None = None
+    kind: type,
+    metavar: str | None,
+    help: str,
+    *flags: str,
+    parse: Callable[[Any], object] | None = None,
+    panel: str | None = None,
 ) -> Mapping[str, Option]:
     """A field's metadata. Without ``flags`` it is --name-of-the-field; --no-name where the field is True by default."""
-    return {_KEY: Option(kind, metavar, help, flags, parse=parse)}
+    return {_KEY: Option(kind, metavar, help, flags, parse=parse, panel=panel)}
 
 
 def options_of(request: type[Request]) -> dict[str, Option]:
@@ -74,7 +81,7 @@ def _completed(field: Field[Any]) -> Option:
     turns_off = field.default is True
     usual = f"--{'no-' * turns_off}{field.name.replace('_', '-')}"
     default = False if said.kind is bool else field.default if isinstance(field.default, said.kind) else None
-    return Option(said.kind, said.metavar, said.help, said.flags or (usual,), default, turns_off, said.parse)
+    return replace(said, flags=said.flags or (usual,), default=default, turns_off=turns_off)
 
 
 def read_fields(request: Request) -> None:

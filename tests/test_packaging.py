@@ -119,7 +119,7 @@ def test_the_sdist_can_be_built_from(sdist: Path) -> None:
         "pyproject.toml",
         "README.md",
         "LICENSE",
-        "export/cli/export.py",
+        "export/cli/commands/export.py",
         "runtime/verify/check.py",
         "quantize/__init__.py",
     } <= names

@@ -1,4 +1,4 @@
-"""What a person sees: steps with their seconds, warnings, tables. Silent where nobody watches."""
+"""What a person or a log sees: steps with their seconds, warnings, tables."""
 
 from __future__ import annotations
 
@@ -7,74 +7,117 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from io import TextIOWrapper
+from threading import Timer
+from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
-
-from mvit2.bundle.manifest import Artifact, Manifest
-from mvit2.bundle.measurements import Accuracy, MaskAccuracy, Quantisation
-from mvit2.bundle.proofs import Proof
-from mvit2.difference import MEASURES, Difference, Measure
-from mvit2.tasks import CLASSIFY, SEGMENT, task_named
 
 from .interrupt import raise_if_swallowed
+
+if TYPE_CHECKING:
+    from mvit2.bundle.manifest import Manifest
+    from mvit2.bundle.proofs import Proof
+    from mvit2.difference import Difference
 
 __all__ = ["Screen", "screen"]
 
 _NO_EDGE = 10_000  # columns of a file or a pipe: nothing is folded there
-_ACCURACY_COLUMNS = {
-    CLASSIFY.manifest: ("top-1 / float32 (95 %)", "top-5 / float32"),
-    SEGMENT.manifest: ("mIoU / float32", "pixel accuracy / float32"),
-}
+_LOG_SECONDS = 15.0  # after which a log says that a step is still running
 
 
 class Screen:
     """Results go to stdout; progress, warnings and errors to stderr.
 
-    Progress shows on a terminal only. Warnings show always, also with ``quiet``.
+    Progress moves on a terminal; in a log it is a line a step, with --json or --quiet none. Warnings show always.
     """
 
     def __init__(self) -> None:
         self.configure(quiet=False, as_json=False)
 
     def configure(self, quiet: bool, as_json: bool) -> None:
-        """Begin anew, on the stdout and stderr of now."""
-        self.out, self.err = _console(stderr=False), _console(stderr=True)
+        """Begin anew, on the stdout and stderr of the time when something is printed first."""
+        self._out: Console | None = None
+        self._err: Console | None = None
         self.quiet, self.as_json = quiet, as_json
         self.warnings: list[str] = []
 
+    @property
+    def out(self) -> Console:
+        self._out = self._out or _console(stderr=False)
+        return self._out
+
+    @property
+    def err(self) -> Console:
+        self._err = self._err or _console(stderr=True)
+        return self._err
+
+    @property
+    def logs(self) -> bool:
+        """Whether stderr is a log: a line for each step, instead of what moves."""
+        return not (self.quiet or self.as_json or self.err.is_terminal)
+
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
-        if self.quiet or not self.err.is_terminal:
-            yield
-            raise_if_swallowed()
-            return
         start = time.perf_counter()
-        with self.err.status(escape(title)):
+        with self._running(title):
             yield
             raise_if_swallowed()
-        self.err.print(f"[green]✓[/] {escape(title)} [dim]{time.perf_counter() - start:.1f} s[/]")
+        self._done(title, start)
 
     @contextmanager
     def progress(self, title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-        """A bar with the time left; what it gives is to be called with how many more are done."""
-        if self.quiet or not self.err.is_terminal:
+        """A bar with the time left, in a log a line now and then; what it gives is told how many more are done."""
+        start = time.perf_counter()
+        if self.logs:
+            yield self._logged_progress(title, total, done)
+            raise_if_swallowed()
+            if time.perf_counter() - start < _LOG_SECONDS:
+                return
+        elif self.quiet or not self.err.is_terminal:
             yield lambda more: None
             raise_if_swallowed()
-            return
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        else:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        start = time.perf_counter()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.err, transient=True) as bar:
-            task = bar.add_task(escape(title), total=total, completed=done)
-            yield lambda more: bar.advance(task, more)
-            raise_if_swallowed()
-        self.err.print(f"[green]✓[/] {escape(title)} [dim]{time.perf_counter() - start:.1f} s[/]")
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            with Progress(*columns, console=self.err, transient=True) as bar:
+                task = bar.add_task(escape(title), total=total, completed=done)
+                yield lambda more: bar.advance(task, more)
+                raise_if_swallowed()
+        self._done(title, start)
+
+    def _running(self, title: str) -> AbstractContextManager[object]:
+        """While it lasts: a spinner; in a log a line, once it has lasted long."""
+        if self.logs:
+            return _announced(lambda: self.err.print(f"- {escape(title)} ..."))
+        if self.quiet or not self.err.is_terminal:
+            return nullcontext()
+        return self.err.status(escape(title))
+
+    def _done(self, title: str, start: float) -> None:
+        seconds = time.perf_counter() - start
+        if self.logs:
+            self.err.print(f"- {escape(title)} ({seconds:.1f} s)")
+        elif not self.quiet and self.err.is_terminal:
+            self.err.print(f"[green]✓[/] {escape(title)} [dim]{seconds:.1f} s[/]")
+
+    def _logged_progress(self, title: str, total: int, done: int) -> Callable[[int], None]:
+        """A line now and then."""
+        said = time.perf_counter()
+
+        def advance(more: int) -> None:
+            nonlocal done, said
+            done += more
+            if done < total and time.perf_counter() - said >= _LOG_SECONDS:
+                said = time.perf_counter()
+                self.err.print(f"- {escape(title)}: {done} of {total}")
+
+        return advance
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
@@ -100,17 +143,17 @@ class Screen:
     def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
         if self.quiet or self.as_json:
             return
-        self.out.print(_table(title, columns, rows))
+        _print_table(self.out, title, columns, rows)
 
-    def differences(self, differences: Iterable[Difference], *, failed: bool = False) -> None:
-        """The parity table; where it is the reason of a failure it goes to stderr, and is never suppressed."""
-        by_measure: dict[Measure, list[Difference]] = {}
-        for difference in differences:
-            by_measure.setdefault(difference.measure, []).append(difference)
-        for measure, some in by_measure.items():
-            absolute, relative, agreement = MEASURES[measure]
-            columns = ("stage", absolute, relative, "accepted", agreement, "")
-            self._judged("compared with the torch model", columns, map(_difference_row, some), failed)
+    def differences(self, differences: Iterable[Difference], *, failed: bool = False, against: str) -> None:
+        """The parity table; where it is the reason of a failure it goes to stderr, and is never suppressed.
+
+        ``against``: what the stages were compared with, such as "the torch model".
+        """
+        from .verdict_tables import difference_tables
+
+        for columns, rows in difference_tables(differences):
+            self._judged(f"compared with {against}", columns, rows, failed)
 
     def proofs(self, proofs: Sequence[Proof]) -> None:
         """What accelerators said; where one of them failed it goes to stderr, and is never suppressed."""
@@ -122,25 +165,17 @@ class Screen:
 
     def _judged(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], failed: bool) -> None:
         if failed:
-            self.err.print(_table(title, columns, rows))
+            _print_table(self.err, title, columns, rows)
         else:
             self.table(title, columns, rows)
 
     def fidelity(self, manifest: Manifest) -> None:
-        """What quantisation cost, and on which pictures that was measured."""
-        rows = [_fidelity_row(a, a.quantisation) for a in manifest.artifacts if a.quantisation is not None]
-        if rows:
-            fidelity = next(a.quantisation for a in manifest.artifacts if a.quantisation is not None).fidelity
-            task = task_named(manifest.task)
-            columns = (
-                "artifact",
-                task.same,
-                "SNR",
-                "max |Δ p|",
-                *_ACCURACY_COLUMNS[task.manifest],
-                "XNNPACK",
-            )
-            self.table(f"compared with float32 on {fidelity.images} {fidelity.source}", columns, rows)
+        """What quantisation cost, and on which images that was measured."""
+        from .verdict_tables import fidelity_table
+
+        found = fidelity_table(manifest)
+        if found is not None:
+            self.table(*found)
 
     def json(self, content: object) -> None:
         if self.as_json:
@@ -157,43 +192,45 @@ def _console(stderr: bool) -> Console:
     return console
 
 
-def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    return table
+@contextmanager
+def _announced(say: Callable[[], None]) -> Iterator[None]:
+    """``say`` once, if the block lasts long: minutes of silence look like a hang."""
+    timer = Timer(_LOG_SECONDS, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
-def _difference_row(d: Difference) -> tuple[str, ...]:
-    if not d.finite:
-        return d.stage, "-", "NaN or Inf", f"{d.tolerance:.0e}", "-", "FAILED"
-    verdict = "ok" if d.passed else "FAILED"
-    return (
-        d.stage,
-        f"{d.max_absolute:.1e}",
-        f"{d.max_relative:.1e}",
-        f"{d.tolerance:.0e}",
-        f"{d.top1_agreement:.0%}",
-        verdict,
-    )
+# ---- tables ----
 
 
-def _fidelity_row(artifact: Artifact, quantisation: Quantisation) -> tuple[str, ...]:
-    from mvit2.metrics.fidelity import confidence_interval
+def _print_table(console: Console, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Aligned columns where they fit; else each row as lines of ``column: cell``, so that no word is cut."""
+    head, body = list(columns), [[" ".join(cell.split()) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(head, *body, strict=True)]
+    fits = sum(widths) + 2 * (len(widths) - 1) <= console.width
+    lines = [_aligned(cells, widths) for cells in (head, *body)] if fits else _stacked(head, body)
+    console.print(f"[bold]{escape(title)}[/]")
+    for number, line in enumerate(lines):
+        bold = fits and number == 0 and console.is_terminal
+        console.print(f"[bold]{escape(line)}[/]" if bold else escape(line))
 
-    f = quantisation.fidelity
-    first = second = "-"
-    if isinstance(f.accuracy, Accuracy) and isinstance(f.float_accuracy, Accuracy):
-        low, high = confidence_interval(f.accuracy.top1, f.images)
-        first = f"{f.accuracy.share:.1%} / {f.float_accuracy.share:.1%} ({low:.1%} to {high:.1%})"
-        second = f"{f.accuracy.top5 / f.images:.1%} / {f.float_accuracy.top5 / f.images:.1%}"
-    elif isinstance(f.accuracy, MaskAccuracy) and isinstance(f.float_accuracy, MaskAccuracy):
-        first = f"{f.accuracy.share:.1%} / {f.float_accuracy.share:.1%}"
-        second = f"{f.accuracy.pixel_accuracy:.1%} / {f.float_accuracy.pixel_accuracy:.1%}"
-    figures = f"{f.agreement:.1%}", f"{f.snr_db:.1f} dB", f"{f.max_error:.2f}"
-    return artifact.file.path, *figures, first, second, artifact.graph.in_xnnpack
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _stacked(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    lines = []
+    for first, *others in body:
+        lines.append(first)
+        lines += [
+            f"  {name}: {cell}" if name else f"  {cell}" for name, cell in zip(head[1:], others, strict=True) if cell
+        ]
+    return lines
 
 
 screen = Screen()

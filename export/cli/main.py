@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mvit2.difference import Difference
 from mvit2.errors import CheckFailed, Mvit2Error
 
-from . import (  # noqa: F401  they register themselves
-    app_folder,
-    audit,
-    bench,
-    check,
-    devices,
-    evaluate,
-    export,
-    info,
-    predict,
-    report,
-    sensitivity,
-    serve,
-)
-from .app import app, export_app
+from .app import application, export_application
 from .console import screen
 from .interrupt import Interrupted, install
+
+if TYPE_CHECKING:
+    from mvit2.difference import Difference
 
 __all__ = ["main", "main_export"]
 
 
-def _run(application: typer.Typer, name: str) -> int:
+def _run(application: Callable[[], Callable[..., Any]], name: str) -> int:
     """Run the command; every foreseeable failure becomes one line on stderr and an exit code."""
     screen.configure(False, "--json" in sys.argv)  # for errors in the arguments themselves
     install()
     try:
-        code = application(prog_name=name, standalone_mode=False)
+        code = application()(prog_name=name, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except CheckFailed as error:
         return _fail(str(error), error.exit_code, error.differences)
@@ -57,12 +49,24 @@ def _run(application: typer.Typer, name: str) -> int:
 def _refuse(message: str) -> int:
     """Wrong usage; without a message the command was given nothing at all and has printed its help."""
     stop = "" if message.endswith((".", "?")) else "."
-    return _fail(f"{message}{stop} See --help.", 2) if message else 2
+    return _fail(f"{message}{stop}{_hint(message)} See --help.", 2) if message else 2
+
+
+def _hint(message: str) -> str:
+    """What to type instead of a word that no option precedes: the habit of another tool."""
+    extra = re.search(r"unexpected extra argument\(s\) \((\S+)", message)
+    word = extra.group(1).rstrip(")") if extra else ""
+    name, equals, value = word.partition("=")
+    if equals and name.replace("_", "-").replace("-", "").isalnum():
+        return f" Options are typed as --{name.replace('_', '-')} {value or 'VALUE'}."
+    if word and ("/" in word or Path(word).exists()):
+        return f" Which option is {word!r} for? A checkpoint is named by --weights {word}."
+    return ""
 
 
 def _fail(message: str, code: int, differences: tuple[Difference, ...] = ()) -> int:
     if differences:
-        screen.differences(differences, failed=True)
+        screen.differences(differences, failed=True, against="the reference")
     screen.error(" ".join(message.split()), differences)
     return code
 
@@ -79,9 +83,9 @@ def _exit(code: int) -> None:
 
 def main() -> None:
     """``mvit2``"""
-    _exit(_run(app, "mvit2"))
+    _exit(_run(application, "mvit2"))
 
 
 def main_export() -> None:
     """``mvit2-export``, which is ``mvit2 export``"""
-    _exit(_run(export_app, "mvit2-export"))
+    _exit(_run(export_application, "mvit2-export"))

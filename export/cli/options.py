@@ -14,7 +14,8 @@ from mvit2.errors import UsageError
 from mvit2.export.option import Option, Request, options_of
 from mvit2.export.request import PLACES, ExportRequest, parse_ignore
 from mvit2.image.dataset import Reading
-from mvit2.versions import VERSION
+
+from .help_text import GENERAL
 
 __all__ = [
     "ArtifactFile",
@@ -43,7 +44,6 @@ __all__ = [
     "Threads",
     "Typed",
     "Variant",
-    "Version",
     "parse_threads",
     "reading_of",
     "typer_option",
@@ -87,7 +87,9 @@ def typer_option(request: type[Request], name: str) -> Any:
 
 def _typer_option(option: Option) -> Any:
     parser = whole_number if option.kind is int else None
-    return typer.Option(*option.flags, metavar=option.metavar, help=option.help, parser=parser)
+    return typer.Option(
+        *option.flags, metavar=option.metavar, help=option.help, parser=parser, rich_help_panel=option.panel
+    )
 
 
 def _parameter(name: str, option: Option) -> inspect.Parameter:
@@ -111,17 +113,11 @@ def whole_number(text: str) -> int:
 # ---- those of several commands ----
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"mvit2 {VERSION}")
-        raise typer.Exit()
-
-
 Opt = typer.Option
 Number = partial(Opt, parser=whole_number)
-Quiet = Annotated[bool, Opt("--quiet", "-q", help="Print warnings and errors only.")]
-Json = Annotated[bool, Opt("--json", help="Print one JSON object on stdout, for machines.")]
-Version = Annotated[bool, Opt("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")]
+Quiet = Annotated[bool, Opt("--quiet", "-q", help="Print warnings and errors only.", rich_help_panel=GENERAL)]
+_JSON = "Print one JSON object on stdout, for machines."
+Json = Annotated[bool, Opt("--json", help=_JSON, rich_help_panel=GENERAL)]
 Threads = Annotated[int | None, Number(metavar="N", help="Threads of one inference; default: the engine's choice.")]
 
 Variant = Annotated[str | None, typer_option(ExportRequest, "variant")]

@@ -75,13 +75,14 @@ def test_every_field_of_the_export_is_an_option() -> None:
 def test_help_is_made_from_the_fields(command: str, run: Run) -> None:
     """In their order, with their words and defaults; what else is there is the command's own."""
     text = run(command, "--help", env={"COLUMNS": "240"}).stdout
-    shown = re.findall(r"^│ (--[a-z-]+) ", text, re.MULTILINE)
+    text = re.sub(r"\n {28}", " ", text)
+    shown = re.findall(r"^  (?:-\w, )?(--[a-z-]+) ", text, re.MULTILINE)
     options = {each.flags[0]: each for each in options_of(ExportRequest).values()}
     ours = [flag for flag in options if flag in shown]
     assert [flag for flag in shown if flag in options] == ours
     assert len(ours) == {"export": len(options), "sensitivity": 8}[command]
     for flag in ours:
-        (line,) = [line for line in text.splitlines() if line.startswith(f"│ {flag} ")]
+        (line,) = [line for line in text.splitlines() if re.match(rf"  (-\w, )?{flag} ", line)]
         assert options[flag].help in line
         default = options[flag].default
         said = "" if default is None or default is False else f"[default: {default}]"

@@ -155,7 +155,7 @@ AGAIN = "Export or copy the bundle again."
 # Arguments, exit code, words of the error. Every export gets --output {w}/out unless it names another place.
 USAGE = [
     ("--bogus", 2, ["No such option: --bogus. See --help."]),
-    ("exprt", 2, ["No such command 'exprt'. Did you mean 'export', 'report'? See --help."]),
+    ("exprt", 2, ["No such command 'exprt'. Did you mean 'export' or 'report'? See mvit2 --help."]),
     ("export 0.5", 2, ["unexpected extra argument(s) (0.5). See --help."]),
     ("export --formt onnx", 2, ["No such option: --formt", "--format", "See --help."]),
     ("export --variant 1.1", 2, ["unknown variant '1.1': did you mean 1.0 or 1.25? Choose one of", OPTIONS]),

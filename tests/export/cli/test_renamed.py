@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -45,8 +46,9 @@ def test_two_words_that_say_two_things(run: Run) -> None:
 @pytest.mark.parametrize(("command", "old", "new"), [([], "bundle", "app"), (["evaluate"], "--engine", "--executor")])
 def test_help_knows_the_new_word_alone(command: list[str], old: str, new: str, run: Run) -> None:
     words = [
-        line.removeprefix("│ ").split(maxsplit=1)[0]
+        word.rstrip(",")
         for line in run(*command, "--help").stdout.splitlines()
-        if line[:2] == "│ "
+        if re.match(r"  [a-z-]", line)
+        for word in line.split()[:2]
     ]
     assert new in words and old not in words

@@ -25,7 +25,7 @@ from mvit2.bundle.manifest import (
 )
 from mvit2.errors import BundleError, CheckFailed, MissingEngineError
 from mvit2.export.apps.templates import content, render
-from mvit2.export.cli import check as check_command
+from mvit2.export.cli.commands import check as check_command
 from mvit2.export.describe import describe_bundle
 from mvit2.export.report.gather import gather
 from mvit2.export.report.model_card import model_card

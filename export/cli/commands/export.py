@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from mvit2.export.cli.console import screen
+from mvit2.export.cli.options import Json, Quiet, Typed, with_options
+from mvit2.export.cli.version_option import Version
 from mvit2.export.option import request_of
 from mvit2.export.request import ExportRequest
 from mvit2.units import human_bytes
 
-from .app import app, export_app
-from .console import screen
-from .options import Json, Quiet, Typed, Version, with_options
-
 __all__ = ["export"]
 
 
-@export_app.command(help="Export a checkpoint to a bundle: model files, labels, golden vectors, manifest.")
-@app.command("export", help="Export a checkpoint to a bundle (the same as mvit2-export).")
 @with_options(ExportRequest)
 def export(typed: Typed, quiet: Quiet = False, json: Json = False, version: Version = False) -> None:
     screen.configure(quiet, json)
@@ -26,7 +23,7 @@ def export(typed: Typed, quiet: Quiet = False, json: Json = False, version: Vers
 
     result = run_export(request, screen)
     bundle, manifest = _shown(result.bundle), result.manifest
-    screen.differences(manifest.parity)
+    screen.differences(manifest.parity, against="the torch model")
     screen.fidelity(manifest)
     if manifest.proofs:
         screen.proofs(manifest.proofs)

@@ -6,19 +6,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+from mvit2.export.cli.console import screen
+from mvit2.export.cli.options import Json, Opt, Quiet, Typed, with_options
 from mvit2.export.option import request_of
 from mvit2.export.request import ExportRequest
-
-from .app import app
-from .console import screen
-from .options import Json, Opt, Quiet, Typed, with_options
 
 __all__ = ["sensitivity"]
 
 _OPTIONS = ("variant", "weights", "image_size", "calibration", "calibration_samples", "seed", "learning_steps", "force")
 
 
-@app.command(help="Say what each block of a network loses to int8, on held-out calibration pictures.")
 @with_options(ExportRequest, _OPTIONS)
 def sensitivity(
     typed: Typed,

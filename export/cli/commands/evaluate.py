@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from mvit2.errors import Mvit2Error, OutputError, UsageError
 from mvit2.export.atomic import under_construction
-from mvit2.image.dataset import unread_images
-from mvit2.tasks import CLASSIFY, SEGMENT, TaskName
-
-from . import evaluate_classes, evaluate_masks
-from .app import app
-from .console import screen
-from .interrupt import Interrupted
-from .options import (
+from mvit2.export.cli import evaluate_classes, evaluate_masks
+from mvit2.export.cli.console import screen
+from mvit2.export.cli.interrupt import Interrupted
+from mvit2.export.cli.options import (
     Artifacts,
     Bundle,
     Ignore,
@@ -33,6 +29,8 @@ from .options import (
     Synsets,
     reading_of,
 )
+from mvit2.image.dataset import unread_images
+from mvit2.tasks import CLASSIFY, SEGMENT, TaskName
 
 if TYPE_CHECKING:
     from mvit2.runtime.evaluate.plan import Plan
@@ -57,7 +55,6 @@ SaveWorst = Annotated[Path | None, Opt(metavar="FOLDER", help=_SAVE)]
 Worst = Annotated[int, Number(metavar="N", help="How many of these.")]
 
 
-@app.command(help="Measure every artifact of a bundle on labelled pictures: accuracy or mIoU, agreement, worst cases.")
 def evaluate(
     bundle: Bundle,
     source: Labelled,

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from mvit2.errors import UsageError
-
-from .app import app
-from .console import screen
-from .options import (
+from mvit2.export.cli.console import screen
+from mvit2.export.cli.options import (
     Bundle,
     Ignore,
     Json,
@@ -41,7 +39,6 @@ Sensitivity = Annotated[Path | None, Opt(metavar="FILE", help="What mvit2 sensit
 Pictures = Annotated[Path | None, Opt(metavar="FOLDER", help="Examples, 12 at most; default: bundled photographs.")]
 
 
-@app.command(help="Write a bundle's report.html and model card: what it is, how near, how good, how fast.")
 def report(
     bundle: Bundle,
     evaluation: Evaluation = None,

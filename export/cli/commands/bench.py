@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mvit2.errors import CheckFailed, UsageError
+from mvit2.export.cli.console import screen
+from mvit2.export.cli.options import Artifacts, Json, Number, Opt, Quiet, Runs, ThreadList
 from mvit2.units import human_bytes
-
-from .app import app
-from .console import screen
-from .options import Artifacts, Json, Number, Opt, Quiet, Runs, ThreadList
 
 if TYPE_CHECKING:
     from mvit2.runtime.bench.baseline import Change
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from mvit2.runtime.bench.profile import BlockTime, Profile
     from mvit2.runtime.bench.run import Measured, Trial
     from mvit2.runtime.timing import Bounds
-from .options import parse_threads
+from mvit2.export.cli.options import parse_threads
 
 __all__ = ["bench"]
 
@@ -40,7 +38,6 @@ Peak = Annotated[bool, Opt("--peak", help="Say how near each comes to a plain ma
 ProfileOf = Annotated[str | None, Opt("--profile", metavar="FILE", help="Only this model: its time by block.")]
 
 
-@app.command(help="Say how long the models of bundles take, side by side in one run.")
 def bench(
     bundles: Bundles,
     against: Against = None,

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from mvit2.errors import Mvit2Error, UsageError
-
-from .app import app
-from .console import screen
-from .interrupt import Interrupted
-from .options import BundleIfAny, Json, Number, Opt, Quiet
+from mvit2.export.cli.console import screen
+from mvit2.export.cli.interrupt import Interrupted
+from mvit2.export.cli.options import BundleIfAny, Json, Number, Opt, Quiet
 
 if TYPE_CHECKING:
     from mvit2.runtime.web.server import BundleServer
@@ -29,7 +27,6 @@ Offline = Annotated[bool, Opt("--offline", help="Fetch nothing, also where the e
 FetchOnly = Annotated[bool, Opt("--fetch-only", help="Fetch the engines from npm, for later, and end.")]
 
 
-@app.command(help="Run a bundle in the browser: a page on this machine, its models on two engines.")
 def serve(
     bundle: BundleIfAny = None,
     port: Port = 8000,

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from mvit2.errors import CheckFailed, Mvit2Error, OutputError, UsageError
-
-from .app import app
-from .console import screen
-from .options import Artifacts, Bundle, Compiled, Json, On, Quiet, Record, Strict, Threads
+from mvit2.export.cli.console import screen
+from mvit2.export.cli.options import Artifacts, Bundle, Compiled, Json, On, Quiet, Record, Strict, Threads
 
 if TYPE_CHECKING:
     from mvit2.runtime.accelerators.prove import Proven
@@ -22,9 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["check"]
 
 
-@app.command(
-    help="Check a bundle on this machine: hashes, preprocessing, and its models against their recorded answers."
-)
 def check(
     bundle: Bundle,
     on: On = None,
@@ -64,7 +59,7 @@ def check(
     if strict and report.unverified:
         files = ", ".join(file for file, _ in report.unverified)
         raise CheckFailed(f"--strict: {files} was never compared with torch; leave it out, or leave --strict out.")
-    screen.differences(report.differences)
+    screen.differences(report.differences, against="the recorded answers")
     content = asdict(report)
     if wanted is not None:
         proven = _prove(bundle, wanted)

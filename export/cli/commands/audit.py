@@ -13,11 +13,9 @@ import typer
 
 from mvit2.bundle.manifest import DEFAULT_SEED, MANIFEST
 from mvit2.errors import UsageError
+from mvit2.export.cli.console import screen
+from mvit2.export.cli.options import Json, Labelled, Labels, Number, Opt, Quiet, Synsets, Variant
 from mvit2.image.dataset import labelled_images
-
-from .app import app
-from .console import screen
-from .options import Json, Labelled, Labels, Number, Opt, Quiet, Synsets, Variant
 
 if TYPE_CHECKING:
     from mvit2.runtime.audit.candidates import Measured, Subject
@@ -34,7 +32,6 @@ Seed = Annotated[int, Number(metavar="N", help="Which part.")]
 Set = Annotated[bool, Opt("--set", help=_SET)]
 
 
-@app.command(help="Find out on labelled pictures which preprocessing the weights want: channels, resize, filter.")
 def audit(
     target: Target,
     source: Labelled,

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mvit2.errors import MissingEngineError, Mvit2Error, UsageError
+from mvit2.export.cli.console import screen
+from mvit2.export.cli.options import ArtifactFile, Bundle, Images, Json, Number, Opt, Quiet, Threads
 from mvit2.tasks import CLASSIFY, SEGMENT, TaskName, task_named
-
-from .app import app
-from .console import screen
-from .options import ArtifactFile, Bundle, Images, Json, Number, Opt, Quiet, Threads
 
 if TYPE_CHECKING:
     from mvit2.bundle.manifest import Manifest
@@ -29,7 +27,6 @@ Output = Annotated[Path | None, Opt("--output", "-o", metavar="FOLDER", help=_OU
 Replace = Annotated[bool, Opt("--overwrite", help="Replace masks and overlays that are there.")]
 
 
-@app.command(help="Classify or segment pictures with a bundle, on every artifact whose engine is installed.")
 def predict(
     bundle: Bundle,
     images: Images,

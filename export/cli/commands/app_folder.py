@@ -8,11 +8,9 @@ from typing import Annotated, get_args
 
 from mvit2.bundle.manifest import Engine
 from mvit2.errors import UsageError, did_you_mean
+from mvit2.export.cli.console import screen
+from mvit2.export.cli.options import Artifacts, Bundle, Json, Opt, Overwrite, Quiet
 from mvit2.units import human_bytes
-
-from .app import app, renamed
-from .console import screen
-from .options import Artifacts, Bundle, Json, Opt, Overwrite, Quiet
 
 __all__ = ["app_folder"]
 
@@ -25,9 +23,6 @@ Parent = Annotated[
 ]
 
 
-@app.command(
-    "app", help="Write a folder to copy into an app: model, labels, sources, golden vectors as a test, README."
-)
 def app_folder(
     bundle: Bundle,
     target: TargetName,
@@ -71,9 +66,6 @@ def app_folder(
             "warnings": screen.warnings,
         }
     )
-
-
-renamed("bundle", "app", app_folder)
 
 
 def _word(option: str, given: str, accepted: Collection[str]) -> str:

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from .app import app
-from .console import screen
-from .options import Json
+from mvit2.export.cli.console import screen
+from mvit2.export.cli.options import Json
 
 __all__ = ["info"]
 
 
-@app.command(help="Say what a bundle or a model file is.")
 def info(
     path: Annotated[Path, typer.Argument(metavar="BUNDLE|FILE", help="A bundle's folder, a .onnx or a .tflite file.")],
     json: Json = False,

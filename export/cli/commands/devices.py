@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from .app import app
-from .console import screen
-from .options import Json, Quiet
+from mvit2.export.cli.console import screen
+from mvit2.export.cli.options import Json, Quiet
 
 if TYPE_CHECKING:
     from mvit2.runtime.devices.device import DeviceFacts
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 __all__ = ["devices"]
 
 
-@app.command(help="List the devices that models can be measured on, and why the figures of one would mislead.")
 def devices(quiet: Quiet = False, json: Json = False) -> None:
     screen.configure(quiet, json)
     from mvit2.runtime.devices.table import reachable

@@ -1,0 +1,122 @@
+"""The commands of ``mvit2`` in the order of work: what --help says of each without importing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+__all__ = ["COMMANDS", "RENAMED", "CommandRow"]
+
+
+@dataclass(frozen=True)
+class CommandRow:
+    """One command.
+
+    Attributes:
+        name: what is typed.
+        section: its heading in ``mvit2 --help``.
+        help: one sentence or two.
+        examples: lines that can be typed, the most common first.
+        module: file in commands/ whose function of the same name is the command; default: ``name``.
+    """
+
+    name: str
+    section: str
+    help: str
+    examples: tuple[str, ...]
+    module: str = ""
+
+    @property
+    def function(self) -> str:
+        return self.module or self.name
+
+
+_MAKE, _TRUST, _MEASURE, _SHIP = "Make and use", "Check", "Measure", "Ship"
+
+_ROWS = (
+    CommandRow(
+        "export",
+        _MAKE,
+        "Export a checkpoint to a bundle: model files, labels, golden vectors, manifest, report.",
+        (
+            "mvit2 export --weights demo --variant 0.5",
+            "mvit2 export --weights my_checkpoint --calibration photos --eval labelled",
+            "mvit2 export --weights apple/mobilevitv2-1.0-imagenet1k-256 --format tflite --quantize int8",
+        ),
+    ),
+    CommandRow(
+        "predict",
+        _MAKE,
+        "Classify or segment images with a bundle, on every artifact whose engine is installed.",
+        (
+            "mvit2 predict BUNDLE photo.jpg",
+            "mvit2 predict BUNDLE one.jpg two.jpg --artifact model_int8.tflite --json",
+        ),
+    ),
+    CommandRow(
+        "info",
+        _MAKE,
+        "Describe a bundle or a model file.",
+        ("mvit2 info BUNDLE", "mvit2 info BUNDLE/model_int8.tflite"),
+    ),
+    CommandRow(
+        "check",
+        _TRUST,
+        "Check a bundle on this machine: hashes, preprocessing, and every model against its recorded answers.",
+        ("mvit2 check BUNDLE", "mvit2 check BUNDLE --on all --record"),
+    ),
+    CommandRow(
+        "evaluate",
+        _TRUST,
+        "Measure every artifact on labelled images: accuracy or mIoU, agreement, worst cases.",
+        ("mvit2 evaluate BUNDLE labelled", "mvit2 evaluate BUNDLE labelled --save-worst worst --resume progress.jsonl"),
+    ),
+    CommandRow(
+        "audit",
+        _TRUST,
+        "Find out on labelled images which preprocessing a classifier's weights want: channels, resize, filter.",
+        ("mvit2 audit my_checkpoint labelled --images 200", "mvit2 audit my_checkpoint labelled --set"),
+    ),
+    CommandRow(
+        "bench",
+        _MEASURE,
+        "Measure how long the models of bundles take, side by side in one run.",
+        ("mvit2 bench BUNDLE", "mvit2 bench BUNDLE --threads 1,4 --json > before.json"),
+    ),
+    CommandRow(
+        "sensitivity",
+        _MEASURE,
+        "Measure what each block of a network loses to int8, on held-out calibration images.",
+        ("mvit2 sensitivity --weights my_checkpoint --calibration photos --plot blocks.png",),
+    ),
+    CommandRow(
+        "devices",
+        _MEASURE,
+        "List the devices that models can be measured on, and why the figures of one would mislead.",
+        ("mvit2 devices",),
+    ),
+    CommandRow(
+        "report",
+        _SHIP,
+        "Write a bundle's report.html and model card: what it is, how near to torch, how accurate, how fast.",
+        ("mvit2 report BUNDLE --eval labelled",),
+    ),
+    CommandRow(
+        "app",
+        _SHIP,
+        "Write a folder to copy into an app: model, labels, sources, golden vectors as a test, README.",
+        ("mvit2 app BUNDLE --target android", "mvit2 app BUNDLE --target ios --artifact model_int8.tflite -o apps"),
+        module="app_folder",
+    ),
+    CommandRow(
+        "serve",
+        _SHIP,
+        "Run a bundle in the browser: a page on this machine, its models on two engines.",
+        ("mvit2 serve BUNDLE",),
+    ),
+)
+
+COMMANDS: Mapping[str, CommandRow] = MappingProxyType({row.name: row for row in _ROWS})
+RENAMED: Mapping[str, str] = MappingProxyType({"bundle": "app"})
+"""Old word -> new word: the old one works for one more release, and is in no help."""
