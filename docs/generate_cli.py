@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from typer.main import get_command
-
-from mvit2.export.cli import main as _registers_the_commands  # noqa: F401
-from mvit2.export.cli.app import app
+from mvit2.export.cli.app import application
 
 _INTRODUCTION = """\
 # Command line
@@ -24,11 +21,11 @@ wrong usage.
 
 def reference() -> str:
     """The page, as Markdown."""
-    group: Any = get_command(app)
+    group: Any = application()
     context = group.make_context("mvit2", [], resilient_parsing=True)
-    names = [name for name in group.list_commands(context) if not group.commands[name].hidden]
-    links = [f"- [{name}](#mvit2-{name}): {_cell(_summary(group.commands[name]))}" for name in names]
-    pages = [_command(group.commands[name], context) for name in names]
+    commands = [group.get_command(context, name) for name in group.list_commands(context)]
+    links = [f"- [{one.name}](#mvit2-{one.name}): {_cell(_summary(one))}" for one in commands]
+    pages = [_command(one, context) for one in commands]
     return "\n".join([_INTRODUCTION, *links, "", *pages])
 
 
@@ -42,8 +39,7 @@ def _command(command: Any, parent: Any) -> str:
         lines += ["| argument | |", "|---|---|", *_rows(arguments, context), ""]
     for panel, some in _by_panel(options).items():
         lines += [f"| {panel.lower()} | | default |", "|---|---|---|", *_rows(some, context), ""]
-    if command.epilog:
-        lines += [_text(command.epilog), ""]
+    lines += ["Examples:", "", "```", *command.examples, "```", ""]
     return "\n".join(lines)
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 import typer
-from typer.main import get_command
 
-from mvit2.export.cli import main as _registers_the_commands  # noqa: F401
-from mvit2.export.cli.app import app
+from mvit2.export.cli.app import application
+from mvit2.export.cli.command_table import COMMANDS
 from mvit2.export.option import options_of, request_of
 from mvit2.export.request import ExportRequest
 
@@ -26,7 +25,7 @@ TYPED = [(str(block), command) for block in BLOCKS for command in commands_of(bl
 OURS = [(place, command) for place, command in TYPED if command.startswith(("mvit2 ", "mvit2-export "))]
 INLINE = sorted({command for page in PAGES for command in inline_commands(page)})
 MENTIONED = [(name_of(page), page.read_text(encoding="utf-8")) for page in PAGES]
-GROUP: Any = get_command(app)
+GROUP: Any = application()
 
 
 # ---- the pages ----
@@ -90,10 +89,11 @@ def _parsed(command: str) -> Any:
         words = ["export", *words]
     if words[:1] in (["--version"], ["--help"]):
         return GROUP.make_context("mvit2", words, resilient_parsing=True)
-    assert words[0] in GROUP.commands, f"{command}: no such command"
+    assert words[0] in COMMANDS, f"{command}: no such command"
+    one = GROUP.get_command(None, words[0])
     if "--help" in words or "--version" in words:
-        return GROUP.commands[words[0]].make_context(words[0], words[1:], resilient_parsing=True)
-    return GROUP.commands[words[0]].make_context(words[0], words[1:])
+        return one.make_context(words[0], words[1:], resilient_parsing=True)
+    return one.make_context(words[0], words[1:])
 
 
 @pytest.mark.parametrize(("page", "text"), MENTIONED, ids=[page for page, _ in MENTIONED])
