@@ -56,7 +56,7 @@ def _rows(parameters: Iterable[Any], context: Any) -> Iterator[str]:
         if each.param_type_name == "argument":
             yield f"| `{_cell(each.metavar or each.name.upper())}` | {_cell(each.help)} |"
             continue
-    X
+        names = ", ".join(sorted([*each.opts, *each.secondary_opts], key=len))
         value = "" if each.is_flag else f" {_cell(each.metavar or each.type.name.upper())}"
         yield f"| `{names}{value}` | {_cell(each.help)} | {_default(each)} |"
 
