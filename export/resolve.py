@@ -14,7 +14,6 @@ from .request import ExportRequest
 
 if TYPE_CHECKING:
     from mvit2.checkpoint.load import Checkpoint
-    from mvit2.image.preprocess_spec import PreprocessSpec
 
 __all__ = ["bundle_name", "load", "output_of"]
 
@@ -37,24 +36,8 @@ def load(request: ExportRequest) -> Checkpoint:
     if checkpoint.task.dense:
         checkpoint.config.map_size(spec.image_size)
     _check_options(request, checkpoint)
-    return replace(checkpoint, preprocess=spec, warnings=(*checkpoint.warnings, *_about_patches(checkpoint, spec)))
-
-
-def _about_patches(checkpoint: Checkpoint, spec: PreprocessSpec) -> tuple[str, ...]:
-    """What implementations do differently at this size."""
-    config = checkpoint.config
-    if config.tiles(spec.image_size):
-        return ()
-    does = {
-        "transformers": "transformers' (drops the last row and column of such a map, and puts zeros there)",
-        "ml-cvnets": "ml-cvnets' and timm's (stretches such a map)",
-    }
-    (other,) = set(does) - {config.patch_rule}
-    height, width = spec.image_size
-    return (
-        f"at {height}x{width} px patches do not tile every map, and implementations differ: the arithmetic is "
-        f"{does[config.patch_rule]}; where the network was trained with {does[other]}, add --arithmetic {other}.",
-    )
+    doubt = checkpoint.config.doubt_at(spec.image_size)
+    return replace(checkpoint, preprocess=spec, warnings=(*checkpoint.warnings, *([doubt] if doubt else [])))
 
 
 def _opened(request: ExportRequest) -> Checkpoint:

@@ -13,16 +13,9 @@ from torch import Tensor, nn
 from mvit2.network.architectures import without_backbone
 from mvit2.network.blocks import Block, block_of
 from mvit2.network.deeplabv3 import SpatialPyramid
-from mvit2.network.mobilevitv2 import (
-    ConvLayer,
-    GlobalNorm,
-    InvertedResidual,
-    Network,
-    Pointwise,
-    QueryKeyValue,
-    SeparableSelfAttention,
-    TransformerLayer,
-)
+from mvit2.network.layers import ConvLayer, InvertedResidual, Pointwise
+from mvit2.network.mobilevitv2 import GlobalNorm, QueryKeyValue, SeparableSelfAttention, TransformerLayer
+from mvit2.network.network import Network
 
 from .fold_deeplabv3 import PyramidForm
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mvit2.errors import ConversionError
 from mvit2.image.preprocess_spec import PreprocessSpec
-from mvit2.network.mobilevitv2 import Network
+from mvit2.network.network import Network
 from mvit2.tasks import CLASSIFY, SEGMENT, Task
 
 __all__ = ["PixelContract", "TensorContract", "answer_of", "class_map", "map_of_logits", "probabilities"]

@@ -19,18 +19,18 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from mvit2.network.config import NetworkConfig
 from mvit2.network.deeplabv3 import DeepLabV3
+from mvit2.network.layers import ConvLayer, Pointwise
 from mvit2.network.mobilevitv2 import (
-    ConvLayer,
     GlobalNorm,
     MobileViTV2Layer,
-    Network,
-    Pointwise,
     QueryKeyValue,
     SeparableSelfAttention,
     TransformerLayer,
 )
 from mvit2.network.mobilevitv2_config import ModelConfig
+from mvit2.network.network import Network
 
 from .fold_deeplabv3 import fold_head
 
@@ -64,8 +64,9 @@ def export_form(model: Network, *, single_image: bool, image_size: tuple[int, in
     return folded.eval()
 
 
-def _pads(config: ModelConfig, image_size: tuple[int, int] | None) -> bool:
+def _pads(config: NetworkConfig, image_size: tuple[int, int] | None) -> bool:
     """Whether zeros may stand beside what a layer's last norm puts out: its shift is then not the projection's."""
+    assert isinstance(config, ModelConfig)
     return config.patch_rule == "transformers" and (image_size is None or not config.tiles(image_size))
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvit2.network.deeplabv3 import DeepLabV3, ImagePooling, SpatialPyramid
-from mvit2.network.mobilevitv2 import ConvLayer, Pointwise
+from mvit2.network.layers import ConvLayer, Pointwise
 
 __all__ = ["PyramidForm", "fold_head"]
 

@@ -22,7 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mvit2.network.architectures import without_backbone
 from mvit2.network.blocks import block_of
-from mvit2.network.mobilevitv2 import GlobalNorm, MobileViTV2Layer, Network, TransformerLayer
+from mvit2.network.mobilevitv2 import GlobalNorm, MobileViTV2Layer, TransformerLayer
+from mvit2.network.network import Network
 
 __all__ = ["largest_values", "scale_streams"]
 

@@ -45,7 +45,7 @@ def finish(
         colors=class_colors(labels) if checkpoint.task.colored else (),
         assumptions=(*checkpoint.assumptions, *([reference.same] if reference.same else [])),
         reduce_labels=checkpoint.reduce_labels,
-        rules={"patches": checkpoint.config.patch_rule, "dilation": checkpoint.config.dilation_rule},
+        rules=checkpoint.config.rules,
     )
     write_manifest(folder, manifest)
     return manifest

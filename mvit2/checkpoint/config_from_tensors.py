@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mvit2.errors import CheckpointError
 from mvit2.network.architectures import Architecture
-from mvit2.network.mobilevitv2_config import ModelConfig
+from mvit2.network.config import NetworkConfig
 from mvit2.tasks import Task
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _SEGMENTATION_SIZE = 512  # of both
 
 def bare_config(
     row: Architecture, tensors: dict[str, Tensor], task: Task, name: str, where: str
-) -> tuple[ModelConfig, tuple[str, ...]]:
+) -> tuple[NetworkConfig, tuple[str, ...]]:
     """The configuration, and notes on what had to be assumed for it.
 
     Args:
@@ -55,7 +55,7 @@ def bare_config(
         shapes = f"a stem of {tuple(stem.shape)} and a head of {tuple(head.shape)}"
         raise CheckpointError(f"{where}: {shapes} are not those of {task.network}.")
     labels = tuple(f"LABEL_{i}" for i in range(len(head)))
-    config = row.config.from_shapes(tuple(stem.shape), labels)
+    config = row.config.from_shapes({name: tuple(tensor.shape) for name, tensor in tensors.items()}, labels)
     notes: tuple[str, ...] = ()
     if task.dense:
         config, notes = _with_head(config, tensors, where)
@@ -63,7 +63,7 @@ def bare_config(
     return replace(config, image_size=(size, size)) if size else config, notes
 
 
-def _with_head(config: ModelConfig, tensors: dict[str, Tensor], where: str) -> tuple[ModelConfig, tuple[str, ...]]:
+def _with_head(config: NetworkConfig, tensors: dict[str, Tensor], where: str) -> tuple[NetworkConfig, tuple[str, ...]]:
     recipe, project = _RECIPES.get(config.num_labels), tensors.get("segmentation_head.aspp.project.convolution.weight")
     if project is None or project.ndim != 4:
         raise CheckpointError(f"{where}: a segmentation head without DeepLabV3's aspp.project; no other head is known.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from mvit2.errors import CheckpointError
 from mvit2.image.preprocess_choice import NO_CHOICE, PreprocessChoice
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.network.architectures import find_variant, read_config, row_of
-from mvit2.network.mobilevitv2_config import ModelConfig
+from mvit2.network.config import NetworkConfig
 from mvit2.tasks import find_task, task_of
 
 from .config_from_tensors import bare_config
@@ -73,13 +72,13 @@ def _opened(module: nn.Module, where: str, name: str, asked: str | None) -> Open
     notes: tuple[str, ...] = ()
     if config is None:
         config, notes = bare_config(row, tensors, task, _published_name(module) or name, where)
-        config = replace(config, patch_rule="transformers")  # of names of Hugging Face; of others, see computed_as
+        config = config.computed_as("transformers")  # of names of Hugging Face; of others, see computed_as
     return Opened(tensors, layout, task, computed_as(layout, config), notes, where)
 
 
-def _config(said: Any, where: str) -> ModelConfig | None:
+def _config(said: Any, where: str) -> NetworkConfig | None:
     """What the module itself says: ours, or transformers' configuration; None: nothing."""
-    if isinstance(said, ModelConfig):
+    if isinstance(said, NetworkConfig):
         return said
     if hasattr(said, "to_json_string"):
         return read_config(json.loads(said.to_json_string()), f"the configuration of {where}")

@@ -19,7 +19,7 @@ from mvit2.network.architectures import (
     read_config,
     row_of,
 )
-from mvit2.network.mobilevitv2_config import ModelConfig
+from mvit2.network.config import NetworkConfig
 from mvit2.tasks import CLASSIFY, Task, find_task, task_of
 
 from .config_from_tensors import bare_config
@@ -30,7 +30,7 @@ from .timm_config import TimmConfig, is_timm, read_timm
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mvit2.network.mobilevitv2 import Network
+    from mvit2.network.network import Network
 
 __all__ = [
     "Checkpoint",
@@ -72,7 +72,7 @@ class Checkpoint:
     reduce_labels: bool = False
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> NetworkConfig:
         return self.model.config
 
     @property
@@ -98,8 +98,8 @@ def load_checkpoint(
         labels: a text file with one class name a line that replaces the checkpoint's names.
         task: None is what the tensors are for.
         weights_key: which set of a training checkpoint that holds several, such as "model_state_dict".
-        arithmetic: "transformers" or "ml-cvnets", whose code the network computes as where they differ (dilation_rule
-            and patch_rule of ModelConfig); None is the one that its tensors' names come from.
+        arithmetic: "transformers" or "ml-cvnets", whose code the network computes as where they differ
+            (NetworkConfig.rules); None is the one that its tensors' names come from.
         choice: parts of the preprocessing that replace the checkpoint's.
 
     Raises:
@@ -113,7 +113,7 @@ def load_checkpoint(
         return _untrained(source, variant or DEFAULT_VARIANT, asked or CLASSIFY, labels, choice)
     opened = _open(source, asked, weights_key)
     if arithmetic is not None:
-        opened = replace(opened, config=replace(opened.config, patch_rule=arithmetic, dilation_rule=arithmetic))
+        opened = replace(opened, config=opened.config.computed_as(arithmetic))
     return assemble(opened, source, variant, labels, _preprocess(source, opened, choice))
 
 
@@ -132,7 +132,7 @@ class Opened:
     tensors: dict[str, Tensor]
     layout: Layout
     task: Task
-    config: ModelConfig
+    config: NetworkConfig
     notes: tuple[str, ...]
     where: str
     timm: TimmConfig | None = None
@@ -198,7 +198,7 @@ def _open(source: Source, asked: Task | None, weights_key: str | None) -> Opened
     task = task_found(asked, task_of(tensors), where)
     if config is None:
         config, more = bare_config(row, tensors, task, source.name, where)
-        config = replace(config, patch_rule="transformers")  # of names of Hugging Face; of others, see computed_as
+        config = config.computed_as("transformers")  # of names of Hugging Face; of others, see computed_as
         notes += more
     if timm is not None:
         config = replace(config, image_size=timm.preprocess.image_size, labels=timm.labels or config.labels)
@@ -207,12 +207,9 @@ def _open(source: Source, asked: Task | None, weights_key: str | None) -> Opened
     return Opened(tensors, layout, task, computed_as(layout, config), notes, where, timm)
 
 
-def computed_as(layout: Layout, config: ModelConfig) -> ModelConfig:
-    """``config`` with the arithmetic of the code that such names come from (see ModelConfig)."""
-    if layout == "huggingface":
-        return config
-    dilated = replace(config, dilation_rule="ml-cvnets") if config.output_stride < 32 else config
-    return replace(dilated, patch_rule="ml-cvnets")
+def computed_as(layout: Layout, config: NetworkConfig) -> NetworkConfig:
+    """``config`` with the arithmetic of the code that such names come from."""
+    return config if layout == "huggingface" else config.computed_as("ml-cvnets")
 
 
 def task_found(asked: Task | None, found: Task | None, where: str) -> Task:
@@ -225,7 +222,7 @@ def task_found(asked: Task | None, found: Task | None, where: str) -> Task:
     return found or asked or CLASSIFY
 
 
-def _relabelled(config: ModelConfig, file: Path | None) -> ModelConfig:
+def _relabelled(config: NetworkConfig, file: Path | None) -> NetworkConfig:
     """``config`` with the names of a text file, one a line; blanks are squeezed, so that every name is one line."""
     names = config.labels
     if file is not None:
@@ -261,7 +258,7 @@ def _untrained(source: Source, variant: str, task: Task, labels: Path | None, ch
     return Checkpoint(model.eval(), preprocess, variant, source.name, source.origin, "huggingface", sha256, notes, task)
 
 
-def _described(source: Source) -> tuple[ModelConfig | None, TimmConfig | None, tuple[str, ...]]:
+def _described(source: Source) -> tuple[NetworkConfig | None, TimmConfig | None, tuple[str, ...]]:
     """What config.json says, where there is one, as Hugging Face or timm writes it; notes on what is not read."""
     if source.config is None:
         return None, None, ()

@@ -17,15 +17,19 @@ from mvit2.image import default_preprocess
 from mvit2.image.preprocess_spec import Layout, PreprocessSpec
 from mvit2.tasks import CLASSIFY, SEGMENT, Task
 
-from .mobilevitv2_config import VARIANTS, ModelConfig, Variant
+from . import mobilevit_names
+from .config import NetworkConfig, Variant
+from .mobilevit_config import SIZES, MobileViTConfig
+from .mobilevitv2_config import VARIANTS, ModelConfig
 from .mobilevitv2_names import CVNETS, TIMM
 
 if TYPE_CHECKING:
-    from .mobilevitv2 import Network
+    from .network import Network
 
 __all__ = [
     "ARCHITECTURES",
     "DEFAULT_VARIANT",
+    "MOBILEVIT",
     "MOBILEVITV2",
     "Architecture",
     "ChainRules",
@@ -124,10 +128,10 @@ class Architecture:
     name: str
     title: str
     variant_noun: str
-    config: type[ModelConfig]
+    config: type[NetworkConfig]
     variants: Mapping[str, Variant]
-    configure: Callable[[Variant], ModelConfig]
-    builders: Mapping[str, Callable[[ModelConfig], Network]]
+    configure: Callable[[Variant], NetworkConfig]
+    builders: Mapping[str, Callable[[NetworkConfig], Network]]
     published: Mapping[str, Published]
     namings: Mapping[Layout, Naming]
     file_name: str
@@ -136,7 +140,7 @@ class Architecture:
     chains: ChainRules
     aliases: Mapping[str, str] = field(default_factory=dict)
 
-    def build(self, task: Task, config: ModelConfig) -> Network:
+    def build(self, task: Task, config: NetworkConfig) -> Network:
         """The network of ``config`` with the head of ``task``; its weights are not yet set."""
         return self.builders[task.name](config)
 
@@ -167,16 +171,32 @@ class Architecture:
         return self.recipes[layout].at(image_size)
 
 
-def _classifier(config: ModelConfig) -> Network:
+def _classifier(config: NetworkConfig) -> Network:
     from .mobilevitv2 import MobileViTV2Classifier
 
+    assert isinstance(config, ModelConfig)
     return MobileViTV2Classifier(config)
 
 
-def _segmenter(config: ModelConfig) -> Network:
+def _segmenter(config: NetworkConfig) -> Network:
     from .deeplabv3 import MobileViTV2Segmenter
 
+    assert isinstance(config, ModelConfig)
     return MobileViTV2Segmenter(config)
+
+
+def _mobilevit_classifier(config: NetworkConfig) -> Network:
+    from .mobilevit import MobileViTClassifier
+
+    assert isinstance(config, MobileViTConfig)
+    return MobileViTClassifier(config)
+
+
+def _mobilevit_segmenter(config: NetworkConfig) -> Network:
+    from .deeplabv3 import MobileViTSegmenter
+
+    assert isinstance(config, MobileViTConfig)
+    return MobileViTSegmenter(config)
 
 
 MOBILEVITV2 = Architecture(
@@ -185,7 +205,7 @@ MOBILEVITV2 = Architecture(
     variant_noun="width",
     config=ModelConfig,
     variants=VARIANTS,
-    configure=lambda variant: ModelConfig(width_multiplier=variant.width_multiplier),
+    configure=lambda variant: ModelConfig(width_multiplier=float(variant.name)),
     builders=MappingProxyType({CLASSIFY.name: _classifier, SEGMENT.name: _segmenter}),
     published=MappingProxyType(
         {
@@ -215,7 +235,48 @@ MOBILEVITV2 = Architecture(
     ),
     aliases=MappingProxyType({f"{100 * row.width_multiplier:03.0f}": row.name for row in VARIANTS.values()}),  # timm's
 )
-ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({row.name: row for row in (MOBILEVITV2,)})
+_SIZES = ("small", "x-small", "xx-small")
+MOBILEVIT = Architecture(
+    name="mobilevit",
+    title="MobileViT",
+    variant_noun="size",
+    config=MobileViTConfig,
+    variants=SIZES,
+    aliases=MappingProxyType({"xxs": "xx-small", "xs": "x-small", "s": "small"}),
+    configure=lambda variant: MobileViTConfig.of_size(SIZES[variant.name]),
+    builders=MappingProxyType({CLASSIFY.name: _mobilevit_classifier, SEGMENT.name: _mobilevit_segmenter}),
+    published=MappingProxyType(
+        {
+            CLASSIFY.name: Published("apple/mobilevit-{}", _SIZES),
+            SEGMENT.name: Published("apple/deeplabv3-mobilevit-{}", _SIZES),
+        }
+    ),
+    namings=MappingProxyType(
+        {
+            "huggingface": Naming(("mobilevit.conv_stem.convolution.weight",)),
+            "timm": Naming(
+                ("stem.conv.weight",), mobilevit_names.TIMM, mark=r"\.attn\.qkv\.", splits=mobilevit_names.TIMM_SPLITS
+            ),
+            "cvnets": Naming(
+                ("conv_1.block.conv.weight", "encoder.conv_1.block.conv.weight"),
+                mobilevit_names.CVNETS,
+                mark=r"\.pre_norm_mha\.",
+                splits=mobilevit_names.CVNETS_SPLITS,
+            ),
+        }
+    ),
+    file_name=r"(?:deeplabv3[-_])?mobilevit[-_](xx-small|x-small|small|xxs|xs|s)(?![a-z])[-_.]?",
+    blocks=r"conv_stem|conv_1x1_exp|encoder\.layer\.\d+\."
+    r"((transformer\.)?layer\.\d+|downsampling_layer|conv_kxk|conv_1x1|layernorm|conv_projection|fusion)",
+    chains=ChainRules(
+        after_float=("conv_projection", "fusion", "classifier", "pooled", "context"),
+        inside=".transformer.",
+        chained=r"layer\.\d+\.output\.dense$",
+        joined="segmentation_head.aspp.convs.",
+        joint="fusion",
+    ),
+)
+ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({row.name: row for row in (MOBILEVITV2, MOBILEVIT)})
 
 
 def list_variants() -> tuple[Variant, ...]:
@@ -252,19 +313,18 @@ def family_of(variant: str) -> Architecture:
     return next(row for row in ARCHITECTURES.values() if found in row.variants.values())
 
 
-def row_of(config: ModelConfig) -> Architecture:
+def row_of(config: NetworkConfig) -> Architecture:
     """The architecture that a configuration is of."""
     return ARCHITECTURES[config.architecture]
 
 
-def read_config(content: Mapping[str, Any], source: str) -> ModelConfig:
+def read_config(content: Mapping[str, Any], source: str) -> NetworkConfig:
     """A config.json, by its ``model_type``. Raises CheckpointError: another network, or as the row's ``from_hf``."""
     kind = content.get("model_type")
     row = ARCHITECTURES.get(kind) if isinstance(kind, str) else None
     if row is None:
-        hint = " MobileViT (version 1) is another network." if kind == "mobilevit" else ""
         accepted = " or ".join(map(repr, ARCHITECTURES))
-        raise CheckpointError(f"{source}: model_type is {kind!r}, expected {accepted}.{hint}")
+        raise CheckpointError(f"{source}: model_type is {kind!r}, expected {accepted}.")
     return row.config.from_hf(content, source)
 
 

@@ -1,4 +1,4 @@
-"""DeepLabV3 on MobileViTV2 (arXiv 1706.05587): the backbone's last map, seen at several reaches at once, to classes.
+"""DeepLabV3 (arXiv 1706.05587): a backbone's last map, seen at several reaches at once, to classes.
 
 Module names are those of the published Hugging Face checkpoints, so these load unchanged.
 
@@ -13,10 +13,15 @@ from torch import Tensor, nn
 
 from mvit2.errors import UsageError
 
-from .mobilevitv2 import ConvLayer, MobileViTV2, Network, Pointwise
+from .config import NetworkConfig
+from .layers import ConvLayer, Pointwise
+from .mobilevit import MobileViT
+from .mobilevit_config import MobileViTConfig
+from .mobilevitv2 import MobileViTV2
 from .mobilevitv2_config import ModelConfig
+from .network import Backbone, Network
 
-__all__ = ["DeepLabV3", "ImagePooling", "MobileViTV2Segmenter", "SpatialPyramid"]
+__all__ = ["DeepLabV3", "ImagePooling", "MobileViTSegmenter", "MobileViTV2Segmenter", "Segmenter", "SpatialPyramid"]
 
 
 class ImagePooling(nn.Module):
@@ -34,7 +39,7 @@ class ImagePooling(nn.Module):
 class SpatialPyramid(nn.Module):
     """ASPP: every pixel by itself, with neighbours at three distances (``atrous_rates``) and with the whole image."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         c_in, c_out = config.stage_channels[-1], config.aspp_out_channels
         alone = ConvLayer(c_in, c_out, act="relu")
@@ -51,7 +56,7 @@ class SpatialPyramid(nn.Module):
 class DeepLabV3(nn.Module):
     """The segmentation head; its scores are channels-last, as the artifacts return them."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.aspp = SpatialPyramid(config)
         self.dropout = nn.Dropout2d(config.classifier_dropout_prob)
@@ -62,16 +67,14 @@ class DeepLabV3(nn.Module):
         return self.classifier(x.permute(0, 2, 3, 1))
 
 
-class MobileViTV2Segmenter(Network):
+class Segmenter(Network):
     """Backbone and DeepLabV3: float32 (B, num_channels, H, W) -> logits (B, classes, h, w), h x w = config.map_size.
 
     Raises UsageError for sizes that config.map_size refuses.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.mobilevitv2 = MobileViTV2(config, expand_output=False)
+    def __init__(self, config: NetworkConfig, backbone: Backbone) -> None:
+        super().__init__(config, backbone)
         self.segmentation_head = DeepLabV3(config)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -96,3 +99,17 @@ class MobileViTV2Segmenter(Network):
         height, width = labels.shape[-2:]
         logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
         return F.cross_entropy(logits, labels, ignore_index=self.config.semantic_loss_ignore_index)
+
+
+class MobileViTV2Segmenter(Segmenter):
+    """MobileViTV2 and DeepLabV3; see Segmenter."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, MobileViTV2(config, expand_output=False))
+
+
+class MobileViTSegmenter(Segmenter):
+    """MobileViT and DeepLabV3; see Segmenter."""
+
+    def __init__(self, config: MobileViTConfig) -> None:
+        super().__init__(config, MobileViT(config, expand_output=False))

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mobilevitv2 import Network, Pointwise
+from .layers import Pointwise
+from .network import Network
 
 __all__ = ["initialise"]
 
@@ -16,11 +17,12 @@ def initialise(model: Network, seed: int) -> None:
     """Seeded weights for a fresh network: it trains from them, and its logits differ between images and classes.
 
     (Hugging Face's own initialisation gives logits of exactly 0.) Kaiming fan-out for convolutions, Xavier for the
-    transformer's 1x1 layers with those that write to the residual stream scaled by 0.1. The statistics of every
-    BatchNorm are those of smooth random pictures, as after training. The last layer has the standard deviation
+    transformer's 1x1 and linear layers with those that write to the residual stream scaled by 0.1. The statistics of
+    every BatchNorm are those of smooth random pictures, as after training. The last layer has the standard deviation
     ``initializer_range``, scaled by the spread of the features that reach it.
     """
     generator = torch.Generator().manual_seed(seed)
+    last = [module for module in model.modules() if isinstance(module, nn.Linear | Pointwise)][-1]  # that of the head
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d) and module.bias is None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)
@@ -28,7 +30,11 @@ def initialise(model: Network, seed: int) -> None:
             gain = 0.1 if name.endswith(("out_proj.convolution", "conv2.convolution")) else 1.0
             nn.init.xavier_uniform_(module.weight, gain=gain, generator=generator)
             nn.init.zeros_(module.bias)
-    last = [module for module in model.modules() if isinstance(module, nn.Linear | Pointwise)][-1]  # that of the head
+        elif isinstance(module, nn.Linear) and module is not last:
+            gain = 0.1 if name.endswith("output.dense") else 1.0
+            nn.init.xavier_uniform_(module.weight, gain=gain, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     features = _settle_batch_norms(model, last, generator)
     centre, spread = features.mean(0), features.std().clamp_min(1e-3)
     layer = last.convolution if isinstance(last, Pointwise) else last

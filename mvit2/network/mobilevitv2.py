@@ -11,55 +11,15 @@ Shapes: B images, C channels, H x W pixels, p pixels along a patch's edge, nh x 
 
 from __future__ import annotations
 
-from typing import NamedTuple, overload
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mobilevitv2_config import ACTIVATION_NAMES, ModelConfig, make_divisible
+from .layers import ACTIVATIONS, STRIDES, ConvLayer, InvertedResidual, MobileNetLayer, Pointwise
+from .mobilevitv2_config import ModelConfig
+from .network import Backbone, Classifier
 
-__all__ = ["BackboneOutput", "MobileViTV2", "MobileViTV2Classifier", "Network"]
-
-_MODULES = (nn.SiLU, nn.SiLU, nn.ReLU, nn.ReLU6, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Mish)
-ACTIVATIONS: dict[str, type[nn.Module]] = dict(zip(ACTIVATION_NAMES, _MODULES, strict=True))
-
-
-class ConvLayer(nn.Module):
-    """Convolution, then BatchNorm and activation where wanted; keeps the size at stride 1."""
-
-    def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        kernel: int = 1,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        dilation: int = 1,
-        norm: bool = True,
-        act: str | None = None,
-    ) -> None:
-        super().__init__()
-        padding = (kernel - 1) // 2 * dilation
-        self.convolution = nn.Conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False)
-        self.normalization = nn.BatchNorm2d(c_out) if norm else nn.Identity()
-        self.activation = ACTIVATIONS[act]() if act else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.normalization(self.convolution(x))
-        return self.activation(x)
-
-
-class Pointwise(nn.Module):
-    """A 1x1 convolution with bias over a channels-last map; its weight keeps the published shape (out, in, 1, 1)."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(c_in, c_out, 1)
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, H, W, c_in) -> (B, H, W, c_out)
-        return F.linear(x, self.convolution.weight.flatten(1), self.convolution.bias)
+__all__ = ["MobileViTV2", "MobileViTV2Classifier"]
 
 
 class QueryKeyValue(nn.Module):
@@ -93,37 +53,6 @@ class GlobalNorm(nn.Module):
     def mean(x: Tensor) -> Tensor:  # (B, H, W, C) -> (B, 1, 1, 1)
         """In two steps: runtimes add up in float32, and one sum over a million values loses three digits."""
         return x.mean(-1, keepdim=True).mean((1, 2), keepdim=True)
-
-
-class InvertedResidual(nn.Module):
-    """MobileNetV2's block: widen, filter each channel, narrow (arXiv 1801.04381)."""
-
-    def __init__(self, config: ModelConfig, c_in: int, c_out: int, stride: int, dilation: int = 1) -> None:
-        super().__init__()
-        wide = make_divisible(round(c_in * config.expand_ratio))
-        act = config.hidden_act
-        self.use_residual = stride == 1 and c_in == c_out
-        self.expand_1x1 = ConvLayer(c_in, wide, act=act)
-        self.conv_3x3 = ConvLayer(wide, wide, 3, stride=stride, groups=wide, dilation=dilation, act=act)
-        self.reduce_1x1 = ConvLayer(wide, c_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.reduce_1x1(self.conv_3x3(self.expand_1x1(x)))
-        return x + y if self.use_residual else y
-
-
-class MobileNetLayer(nn.Module):
-    """Inverted residuals in a row, the first with the stride."""
-
-    def __init__(self, config: ModelConfig, c_in: int, c_out: int, stride: int, depth: int) -> None:
-        super().__init__()
-        first = InvertedResidual(config, c_in, c_out, stride)
-        self.layer = nn.ModuleList([first, *(InvertedResidual(config, c_out, c_out, 1) for _ in range(depth - 1))])
-
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.layer:
-            x = block(x)
-        return x
 
 
 class SeparableSelfAttention(nn.Module):
@@ -235,102 +164,26 @@ class MobileViTV2Layer(nn.Module):
         return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=True)
 
 
-class Encoder(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        c0, (c1, c2, c3, c4, c5) = config.stem_channels, config.stage_channels
-        a3, a4, a5 = config.attention_channels
-        d3, d4, d5 = config.n_attn_blocks
-        # Output strides 8 and 16 keep the resolution and dilate instead, as DeepLab does (arXiv 1706.05587).
-        (s4, r4), (s5, r5) = {32: ((2, 1), (2, 1)), 16: ((2, 1), (1, 1)), 8: ((1, 1), (1, 2))}[config.output_stride]
-        self.layer = nn.ModuleList(
-            [
-                MobileNetLayer(config, c0, c1, stride=1, depth=1),
-                MobileNetLayer(config, c1, c2, stride=2, depth=2),
-                MobileViTV2Layer(config, c2, c3, a3, d3, stride=2, dilation=1),
-                MobileViTV2Layer(config, c3, c4, a4, d4, stride=s4, dilation=r4),
-                MobileViTV2Layer(config, c4, c5, a5, d5, stride=s5, dilation=r5),
-            ]
-        )
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        states = []
-        for layer in self.layer:
-            x = layer(x)
-            states.append(x)
-        return states
-
-
-class BackboneOutput(NamedTuple):
-    last_hidden_state: Tensor  # (B, C5, H / stride, W / stride)
-    pooler_output: Tensor | None  # (B, C5): its mean over all pixels; None without expand_output
-    hidden_states: tuple[Tensor, ...]  # the outputs of the five encoder layers
-
-
-class MobileViTV2(nn.Module):
+class MobileViTV2(Backbone):
     """The backbone: normalised pixels float32 (B, num_channels, H, W) -> BackboneOutput."""
 
     def __init__(self, config: ModelConfig, expand_output: bool = True) -> None:
-        super().__init__()
-        self.config, self.expand_output = config, expand_output
-        self.conv_stem = ConvLayer(config.num_channels, config.stem_channels, 3, stride=2, act=config.hidden_act)
-        self.encoder = Encoder(config)
-
-    def forward(self, pixel_values: Tensor) -> BackboneOutput:
-        states = self.encoder(self.conv_stem(pixel_values))
-        pooled = states[-1].mean((2, 3)) if self.expand_output else None
-        return BackboneOutput(states[-1], pooled, tuple(states))
-
-
-class ClassifierOutput(NamedTuple):
-    """What a classifier returns where it is given labels."""
-
-    loss: Tensor  # ()
-    logits: Tensor  # (B, classes)
+        c0, (c1, c2, c3, c4, c5) = config.stem_channels, config.stage_channels
+        a3, a4, a5 = config.attention_channels
+        d3, d4, d5 = config.n_attn_blocks
+        (s4, r4), (s5, r5) = STRIDES[config.output_stride]
+        layers = (
+            MobileNetLayer(config, c0, c1, stride=1, depth=1),
+            MobileNetLayer(config, c1, c2, stride=2, depth=2),
+            MobileViTV2Layer(config, c2, c3, a3, d3, stride=2, dilation=1),
+            MobileViTV2Layer(config, c3, c4, a4, d4, stride=s4, dilation=r4),
+            MobileViTV2Layer(config, c4, c5, a5, d5, stride=s5, dilation=r5),
+        )
+        super().__init__(config, layers, expand_output=expand_output)
 
 
-class Network(nn.Module):
-    """A backbone and the head of a task (mvit2.tasks): float32 (B, num_channels, H, W) -> logits."""
-
-    config: ModelConfig
-
-    @property
-    def backbone(self) -> MobileViTV2:
-        """Its attribute has the architecture's name, as in the published checkpoints."""
-        backbone: MobileViTV2 = getattr(self, self.config.architecture)
-        return backbone
-
-
-class MobileViTV2Classifier(Network):
+class MobileViTV2Classifier(Classifier):
     """Backbone, mean over all pixels, one linear layer: float32 (B, num_channels, H, W) -> logits (B, classes)."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.mobilevitv2 = MobileViTV2(config)
-        self.dropout = nn.Dropout(config.classifier_dropout_prob)
-        self.classifier = nn.Linear(config.stage_channels[-1], config.num_labels)
-
-    @overload
-    def forward(self, pixel_values: Tensor, labels: None = None) -> Tensor: ...
-    @overload
-    def forward(self, pixel_values: Tensor, labels: Tensor) -> ClassifierOutput: ...
-    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> Tensor | ClassifierOutput:
-        logits: Tensor = self.classifier(self.dropout(self.mobilevitv2(pixel_values).pooler_output))
-        return logits if labels is None else ClassifierOutput(self.loss(logits, labels), logits)
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """As transformers computes it for the configuration's ``problem_type``.
-
-        Args:
-            logits: float32 (B, classes), what the network returned.
-            labels: of a single label int64 (B,), class indices; of several float (B, classes), 0 or 1 each; of a
-                regression float (B, classes), or (B,) where there is one.
-        """
-        kind = self.config.problem_type
-        if kind == "regression":
-            one = self.config.num_labels == 1
-            return F.mse_loss(logits.squeeze(), labels.squeeze()) if one else F.mse_loss(logits, labels)
-        if kind == "multi_label_classification":
-            return F.binary_cross_entropy_with_logits(logits, labels)
-        return F.cross_entropy(logits.view(-1, self.config.num_labels), labels.view(-1))
+        super().__init__(config, MobileViTV2(config))

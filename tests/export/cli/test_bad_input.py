@@ -145,7 +145,7 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(p.relative_to(folder)): (p.lstat().st_size, p.lstat().st_mtime_ns) for p in folder.rglob("*")}
 
 
-OPTIONS = "0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0"
+OPTIONS = "0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, xx-small, x-small, small"
 EDGES = "multiples of 32 from 64 to 1024; the nearest is"
 DEMO = "export --weights demo --variant 0.5 --format onnx"
 PICTURES = "JPEG, PNG, WebP, BMP"

@@ -22,7 +22,8 @@ from mvit2.export.convert.contract import PixelContract
 from mvit2.export.convert.fold import export_form
 from mvit2.image.preprocess import preprocess, to_pixel_values
 from mvit2.image.preprocess_spec import PreprocessSpec
-from mvit2.network.mobilevitv2 import ConvLayer, GlobalNorm, SeparableSelfAttention
+from mvit2.network.layers import ConvLayer
+from mvit2.network.mobilevitv2 import GlobalNorm, SeparableSelfAttention
 from mvit2.network.mobilevitv2_config import VARIANTS, ModelConfig
 
 SMALL = ModelConfig(width_multiplier=0.5, labels=tuple("abcdefg"))

@@ -27,7 +27,8 @@ from mvit2.export.request import ExportRequest
 from mvit2.export.steps.parity_inputs import parity_inputs
 from mvit2.image.preprocess import to_pixel_values
 from mvit2.network.blocks import LARGEST_FLOAT16, Block, beyond_float16
-from mvit2.network.mobilevitv2 import GlobalNorm, MobileViTV2Layer, Network
+from mvit2.network.mobilevitv2 import GlobalNorm, MobileViTV2Layer
+from mvit2.network.network import Network
 
 
 @cache

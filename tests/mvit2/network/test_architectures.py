@@ -60,10 +60,6 @@ class TinyConfig(ModelConfig):
 class TinyClassifier(MobileViTV2Classifier):
     """Its backbone has another name, and so have its tensors."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        self.add_module("tiny", self._modules.pop("mobilevitv2"))
-
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         pooled = self.backbone(pixel_values).pooler_output
         assert pooled is not None

@@ -11,8 +11,9 @@ import transformers
 
 from mvit2.checkpoint.load import load_checkpoint
 from mvit2.errors import CheckpointError
-from mvit2.network.mobilevitv2 import ClassifierOutput, MobileViTV2Classifier
+from mvit2.network.mobilevitv2 import MobileViTV2Classifier
 from mvit2.network.mobilevitv2_config import ModelConfig
+from mvit2.network.network import ClassifierOutput
 
 TINY = {"width_multiplier": 0.125, "base_attn_unit_dims": [16] * 3, "n_attn_blocks": [1, 1, 1], "image_size": 64}
 CASES: dict[str, tuple[int, str | None, Any]] = {

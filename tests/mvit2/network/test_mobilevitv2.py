@@ -18,7 +18,8 @@ from mvit2.checkpoint.tensor_names import layout_of, to_hf_names
 from mvit2.checkpoint.tensors import load_weights
 from mvit2.image.preprocess import preprocess, to_pixel_values
 from mvit2.network.initialise import initialise
-from mvit2.network.mobilevitv2 import ACTIVATIONS, MobileViTV2, MobileViTV2Classifier
+from mvit2.network.layers import ACTIVATIONS
+from mvit2.network.mobilevitv2 import MobileViTV2, MobileViTV2Classifier
 from mvit2.network.mobilevitv2_config import ACTIVATION_NAMES, ModelConfig
 
 from ...support.widths import WIDTHS

@@ -14,7 +14,8 @@ from mvit2.network.architectures import find_variant
 from mvit2.network.mobilevitv2 import MobileViTV2Classifier
 from mvit2.network.mobilevitv2_config import VARIANTS, ModelConfig, make_divisible
 
-ALL_NAMES = "0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0"
+WIDTHS = "0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0"
+ALL_NAMES = f"{WIDTHS}, xx-small, x-small, small"
 
 
 # ---- the seven widths ----
@@ -37,7 +38,7 @@ def test_the_published_table() -> None:
     counts = [1_370_593, 2_866_009, 4_901_841, 7_478_089, 10_594_753, 14_251_833, 18_449_329]
     assert [variant.parameters for variant in VARIANTS.values()] == counts
     assert [variant.top1 for variant in VARIANTS.values()] == [70.18, 75.56, 78.09, 79.65, 80.38, 80.84, 81.17]
-    assert ", ".join(VARIANTS) == ALL_NAMES == ", ".join(variant.name for variant in VARIANTS.values())
+    assert ", ".join(VARIANTS) == WIDTHS == ", ".join(variant.name for variant in VARIANTS.values())
 
 
 @pytest.mark.parametrize(
