@@ -18,6 +18,7 @@ import torch
 import mvit2
 from mvit2.export.option import options_of
 from mvit2.export.request import ExportRequest
+from mvit2.network.mobilevit_config import SIZES
 from mvit2.network.mobilevitv2_config import VARIANTS
 from mvit2.runtime import Classifier
 
@@ -70,7 +71,7 @@ def test_a_name_loads_nothing_heavy(code: str, also: set[str]) -> None:
 
 
 def test_variants() -> None:
-    assert mvit2.list_variants() == tuple(VARIANTS.values())
+    assert mvit2.list_variants() == (*VARIANTS.values(), *SIZES.values())
 
 
 # ---- the arguments ----

@@ -247,8 +247,8 @@ MOBILEVIT = Architecture(
     builders=MappingProxyType({CLASSIFY.name: _mobilevit_classifier, SEGMENT.name: _mobilevit_segmenter}),
     published=MappingProxyType(
         {
-            CLASSIFY.name: Published("apple/mobilevit-{}", _SIZES),
-            SEGMENT.name: Published("apple/deeplabv3-mobilevit-{}", _SIZES),
+            CLASSIFY.name: Published("apple/mobilevit-{}", _SIZES, identity="imagenet1k-256"),
+            SEGMENT.name: Published("apple/deeplabv3-mobilevit-{}", _SIZES, identity="voc-deeplabv3"),
         }
     ),
     namings=MappingProxyType(
@@ -266,6 +266,7 @@ MOBILEVIT = Architecture(
         }
     ),
     file_name=r"(?:deeplabv3[-_])?mobilevit[-_](xx-small|x-small|small|xxs|xs|s)(?![a-z])[-_.]?",
+    recipes=default_preprocess.MOBILEVIT,
     blocks=r"conv_stem|conv_1x1_exp|encoder\.layer\.\d+\."
     r"((transformer\.)?layer\.\d+|downsampling_layer|conv_kxk|conv_1x1|layernorm|conv_projection|fusion)",
     chains=ChainRules(

@@ -18,19 +18,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import (
+    MobileViTConfig,
+    MobileViTForImageClassification,
+    MobileViTForSemanticSegmentation,
     MobileViTV2Config,
     MobileViTV2ForImageClassification,
     MobileViTV2ForSemanticSegmentation,
 )
 
-from mvit2.network.deeplabv3 import MobileViTV2Segmenter
+from mvit2.network.architectures import read_config, row_of
+from mvit2.network.config import NetworkConfig
+from mvit2.network.deeplabv3 import Segmenter
 from mvit2.network.initialise import initialise
-from mvit2.network.mobilevitv2 import MobileViTV2Classifier
-from mvit2.network.mobilevitv2_config import ModelConfig
+from mvit2.network.network import Classifier
+from mvit2.tasks import CLASSIFY, SEGMENT
 
 torch.set_num_threads(1)  # these networks are small: on a busy machine threads that wait for each other cost tenfold
 
-TIMM_NAMES = {"0.5": "mobilevitv2_050", "1.0": "mobilevitv2_100", "2.0": "mobilevitv2_200"}
+TIMM_NAMES = {
+    "0.5": "mobilevitv2_050",
+    "1.0": "mobilevitv2_100",
+    "2.0": "mobilevitv2_200",
+    "xx-small": "mobilevit_xxs",
+    "x-small": "mobilevit_xs",
+    "small": "mobilevit_s",
+}
+TRANSFORMERS: dict[str, tuple[Any, Any, Any]] = {  # configuration, classifier, segmenter
+    "mobilevit": (MobileViTConfig, MobileViTForImageClassification, MobileViTForSemanticSegmentation),
+    "mobilevitv2": (MobileViTV2Config, MobileViTV2ForImageClassification, MobileViTV2ForSemanticSegmentation),
+}
 
 
 def named(count: int) -> dict[str, str]:
@@ -45,15 +61,16 @@ def pictures(batch: int, size: int | tuple[int, int], channels: int = 3, seed: i
     return F.interpolate(coarse * tint, size=size, mode="bicubic").clamp(0, 1)
 
 
-def seeded(config: ModelConfig, seed: int = 1) -> MobileViTV2Classifier:
+def seeded(config: NetworkConfig, seed: int = 1) -> Any:
     """An initialised network in which nothing is left at 0 or 1, so that no term of a formula can drop out."""
     return copy.deepcopy(_seeded(config, seed))
 
 
 @functools.lru_cache(maxsize=4)
 @torch.no_grad()
-def _seeded(config: ModelConfig, seed: int) -> MobileViTV2Classifier:
-    model = MobileViTV2Classifier(config)
+def _seeded(config: NetworkConfig, seed: int) -> Classifier:
+    model = row_of(config).build(CLASSIFY, config)
+    assert isinstance(model, Classifier)
     initialise(model, seed)
     disturb(model.eval(), seed)
     model.classifier.bias -= model(pictures(4, 128, config.num_channels)).mean(0)  # else it hides the pictures
@@ -72,27 +89,29 @@ def disturb(model: nn.Module, seed: int) -> None:
                 tensor.add_(0.2 * torch.rand(tensor.shape, generator=generator) - 0.1)
 
 
-def hugging_face(fields: dict[str, Any]) -> tuple[MobileViTV2Classifier, MobileViTV2ForImageClassification]:
+def hugging_face(fields: dict[str, Any], architecture: str = "mobilevitv2") -> tuple[Any, Any]:
     """Ours and transformers' network for the same configuration: transformers writes it, we read it.
 
     Our state dict is loaded into theirs strictly.
     """
+    configuration, classifier, _ = TRANSFORMERS[architecture]
     with torch.device("meta"):  # spares their initialisation; every tensor comes from ours
-        theirs = MobileViTV2ForImageClassification(MobileViTV2Config(**fields)).eval()
-    ours = seeded(ModelConfig.from_hf(json.loads(theirs.config.to_json_string()), "config.json"))
+        theirs = classifier(configuration(**fields)).eval()
+    ours = seeded(read_config(json.loads(theirs.config.to_json_string()), "config.json"))
     theirs.to_empty(device="cpu").load_state_dict(ours.state_dict(), strict=True)
     return ours, theirs
 
 
-def segmenter(config: ModelConfig, seed: int = 1) -> MobileViTV2Segmenter:
+def segmenter(config: NetworkConfig, seed: int = 1) -> Any:
     """As ``seeded``, with a segmentation head."""
     return copy.deepcopy(_segmenter(config, seed))
 
 
 @functools.lru_cache(maxsize=4)
 @torch.no_grad()
-def _segmenter(config: ModelConfig, seed: int) -> MobileViTV2Segmenter:
-    model = MobileViTV2Segmenter(config)
+def _segmenter(config: NetworkConfig, seed: int) -> Segmenter:
+    model = row_of(config).build(SEGMENT, config)
+    assert isinstance(model, Segmenter)
     initialise(model, seed)
     disturb(model.eval(), seed)
     last = model.segmentation_head.classifier.convolution
@@ -102,13 +121,12 @@ def _segmenter(config: ModelConfig, seed: int) -> MobileViTV2Segmenter:
     return model
 
 
-def hugging_face_segmenter(
-    fields: dict[str, Any],
-) -> tuple[MobileViTV2Segmenter, MobileViTV2ForSemanticSegmentation]:
+def hugging_face_segmenter(fields: dict[str, Any], architecture: str = "mobilevitv2") -> tuple[Any, Any]:
     """As ``hugging_face``, for transformers' segmentation network."""
+    configuration, _, segmentation = TRANSFORMERS[architecture]
     with torch.device("meta"):
-        theirs = MobileViTV2ForSemanticSegmentation(MobileViTV2Config(**fields)).eval()
-    ours = segmenter(ModelConfig.from_hf(json.loads(theirs.config.to_json_string()), "config.json"))
+        theirs = segmentation(configuration(**fields)).eval()
+    ours = segmenter(read_config(json.loads(theirs.config.to_json_string()), "config.json"))
     theirs.to_empty(device="cpu").load_state_dict(ours.state_dict(), strict=True)
     return ours, theirs
 
