@@ -14,6 +14,8 @@ from mvit2.network.architectures import without_backbone
 from mvit2.network.blocks import Block, block_of
 from mvit2.network.deeplabv3 import SpatialPyramid
 from mvit2.network.layers import ConvLayer, InvertedResidual, Pointwise
+from mvit2.network.mobilevit import SelfAttention
+from mvit2.network.mobilevit import TransformerLayer as MobileViTTransformerLayer
 from mvit2.network.mobilevitv2 import GlobalNorm, QueryKeyValue, SeparableSelfAttention, TransformerLayer
 from mvit2.network.network import Network
 
@@ -24,18 +26,23 @@ __all__ = ["network_blocks"]
 _KINDS: tuple[tuple[type[nn.Module], str], ...] = (
     (InvertedResidual, "inverted residual"),
     (TransformerLayer, "transformer layer"),
+    (MobileViTTransformerLayer, "transformer layer"),
     (GlobalNorm, "normalisation"),
+    (nn.LayerNorm, "normalisation"),
     (SpatialPyramid, "spatial pyramid"),
     (PyramidForm, "spatial pyramid"),
     (nn.Linear, "linear"),
     (Pointwise, "linear"),
 )
 _POINTWISE = (Pointwise, QueryKeyValue)
-_CHANNELS_LAST = (TransformerLayer, GlobalNorm, SeparableSelfAttention, *_POINTWISE)
+_TOKENS = (MobileViTTransformerLayer, SelfAttention, nn.LayerNorm, nn.Linear)  # patches, positions, channels
+_CHANNELS_LAST = (TransformerLayer, GlobalNorm, SeparableSelfAttention, *_POINTWISE, *_TOKENS)
 # Of the products of activations, by the (height, width, channels) of a module's output: an attention's weighted sum of
-# the keys (its context), and each value times that.
+# the keys (its context), and each value times that; of attention between patches every query with every key, and the
+# weighted sums of the values.
 _PRODUCTS: tuple[tuple[type[nn.Module], Callable[[int, int, int], int]], ...] = (
     (SeparableSelfAttention, lambda height, width, channels: 2 * height * width * channels),
+    (SelfAttention, lambda patches, positions, channels: 2 * patches * patches * positions * channels),
 )
 
 

@@ -25,7 +25,8 @@ class Block:
     Attributes:
         name: its module without the network's own, such as "encoder.layer.2.transformer.layer.0".
         kind: what it is, in words.
-        shape: of its output: height, width, channels; (1, 1, classes) for the classifier.
+        shape: of its output: height, width, channels; where a transformer attends to patches their number, the pixels
+            of one, channels; (1, 1, classes) for the classifier.
         parameters: how many numbers it learned.
         macs: multiply-accumulates of its convolutions, its linear layers, and the products of its attention.
         largest: the largest |value| of any tensor computed in it, on the parity inputs; None where nobody looked.

@@ -8,9 +8,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mvit2.export.convert.block_costs import network_blocks
 from mvit2.export.convert.fold import export_form
+from mvit2.network.architectures import MOBILEVIT, find_variant
 from mvit2.network.blocks import block_of
+from mvit2.network.config import Variant
+from mvit2.network.mobilevit_config import SIZES
 from mvit2.network.mobilevitv2 import MobileViTV2Classifier, SeparableSelfAttention
-from mvit2.network.mobilevitv2_config import VARIANTS, ModelConfig, Variant
+from mvit2.network.mobilevitv2_config import VARIANTS, ModelConfig
+from mvit2.tasks import CLASSIFY
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,9 @@ from mvit2.network.mobilevitv2_config import VARIANTS, ModelConfig, Variant
         ("encoder.layer.2.conv_1x1", "encoder.layer.2.conv_1x1"),
         ("encoder.layer.2.transformer.layer.10.ffn.conv1", "encoder.layer.2.transformer.layer.10"),
         ("encoder.layer.2.layernorm", "encoder.layer.2.layernorm"),
+        ("mobilevit.encoder.layer.3.fusion.convolution", "encoder.layer.3.fusion"),
+        ("encoder.layer.2.transformer.layer.1.attention.output.dense", "encoder.layer.2.transformer.layer.1"),
+        ("mobilevit.conv_1x1_exp.normalization", "conv_1x1_exp"),
         ("classifier", "classifier"),
         ("", None),
         ("mobilevitv2.encoder", None),
@@ -44,6 +51,28 @@ def test_parameters_are_the_published_ones(variant: Variant) -> None:
     assert sum(block.parameters for block in blocks) == variant.parameters
     named = {block_of(name) for name, _ in model.named_parameters()}
     assert {block.name for block in blocks} == named
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=str)
+def test_parameters_of_the_first_version(size: Variant) -> None:
+    model = MOBILEVIT.build(CLASSIFY, MOBILEVIT.configure(size)).eval()
+    blocks = network_blocks(model, (64, 64))
+    assert sum(block.parameters for block in blocks) == size.parameters
+    assert {block.name for block in blocks} == {block_of(name) for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize("size", [(256, 256), (192, 320)], ids=str)
+def test_multiply_accumulates_of_the_first_version_are_those_that_torch_counts(size: tuple[int, int]) -> None:
+    """All of its products are of matrices: those of its attention, too."""
+    model = MOBILEVIT.build(CLASSIFY, MOBILEVIT.configure(find_variant("xx-small"))).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, *size))
+    blocks = network_blocks(model, size)
+    assert sum(block.macs for block in blocks) == counter.get_total_flops() // 2
+    first = next(block for block in blocks if block.kind == "transformer layer")
+    patches, channels = size[0] * size[1] // 256, 64
+    assert first.shape == (patches, 4, channels)
+    assert first.macs == 4 * patches * channels * (8 * channels + 2 * patches)
 
 
 @pytest.mark.parametrize("size", [(256, 256), (128, 192)], ids=str)
