@@ -48,10 +48,11 @@ _ROWS = (
     CommandRow(
         "predict",
         _MAKE,
-        "Classify or segment images with a bundle, on every artifact whose engine is installed.",
+        "Classify or segment images, folders, videos or a camera with a bundle, on every artifact.",
         (
             "mvit2 predict BUNDLE photo.jpg",
-            "mvit2 predict BUNDLE one.jpg two.jpg --artifact model_int8.tflite --json",
+            "mvit2 predict BUNDLE photos --artifact int8 --format csv > answers.csv",
+            "mvit2 predict BUNDLE --camera 0 --frames 3",
         ),
     ),
     CommandRow(
@@ -106,7 +107,7 @@ _ROWS = (
         "app",
         _SHIP,
         "Write a folder to copy into an app: model, labels, sources, golden vectors as a test, README.",
-        ("mvit2 app BUNDLE --target android", "mvit2 app BUNDLE --target ios --artifact model_int8.tflite -o apps"),
+        ("mvit2 app BUNDLE --target android", "mvit2 app BUNDLE --target ios --artifact int8 -o apps"),
         module="app_folder",
     ),
     CommandRow(

@@ -135,6 +135,10 @@ class Screen:
             self.json({"error": message, "differences": [asdict(d) for d in differences], **(more or {})})
         self.err.print(f"[bold red]error:[/] {escape(message)}")
 
+    def complain(self, message: str) -> None:
+        """One of several errors, each of which has its line; the command goes on, and exits 1 in the end."""
+        self.err.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}")
+
     def result(self, text: str) -> None:
         """A line for people: not with --quiet or --json."""
         if not self.quiet and not self.as_json:

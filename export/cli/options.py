@@ -118,7 +118,7 @@ Number = partial(Opt, parser=whole_number)
 Quiet = Annotated[bool, Opt("--quiet", "-q", help="Print warnings and errors only.", rich_help_panel=GENERAL)]
 _JSON = "Print one JSON object on stdout, for machines."
 Json = Annotated[bool, Opt("--json", help=_JSON, rich_help_panel=GENERAL)]
-Threads = Annotated[int | None, Number(metavar="N", help="Threads of one inference; default: the engine's choice.")]
+Threads = Annotated[int, Number(metavar="N", help="Threads of one inference.")]
 
 Variant = Annotated[str | None, typer_option(ExportRequest, "variant")]
 Labels = Annotated[Path | None, typer_option(ExportRequest, "labels")]
@@ -127,10 +127,11 @@ Overwrite = Annotated[bool, Opt("--overwrite", help="Replace the bundle that is 
 Strict = Annotated[bool, Opt("--strict", help="Fail where a file was never compared with torch.")]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]
 BundleIfAny = Annotated[Path | None, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="JPEG, PNG, WebP or BMP.")]
-ArtifactFile = Annotated[str | None, Opt("--artifact", metavar="FILE", help="One model file: model_float16.tflite")]
-
-Artifacts = Annotated[list[str] | None, Opt("--artifact", metavar="FILE", help="Only this model file; repeatable.")]
+_IMAGES = "JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF files, folders of them, or videos (with OpenCV)."
+Images = Annotated[list[str] | None, typer.Argument(metavar="IMAGE...", help=_IMAGES)]
+_ARTIFACT = "Only this model file, by its name or precision: model_int8.tflite or int8"
+ArtifactFile = Annotated[str | None, Opt("--artifact", metavar="FILE", help=f"{_ARTIFACT}; default: all.")]
+Artifacts = Annotated[list[str] | None, Opt("--artifact", metavar="FILE", help=f"{_ARTIFACT}; repeatable.")]
 On = Annotated[list[str] | None, Opt("--on", metavar="PLACE", help=f"Also run it there: {PLACES}")]
 Record = Annotated[bool, Opt("--record", help="Write what --on found into the bundle's manifest.")]
 _COMPILED = "Where --on qnn-htp and ethos-u write what they compile for their chips."

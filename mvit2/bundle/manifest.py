@@ -10,7 +10,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, get_args
 
 from mvit2.atomic_write import write_text
 from mvit2.difference import Difference
@@ -34,6 +35,7 @@ __all__ = [
     "LABELS",
     "MANIFEST",
     "MAX_MASK_CLASSES",
+    "PREFERRED_ENGINES",
     "SCHEMA_VERSION",
     "Artifact",
     "Engine",
@@ -45,6 +47,7 @@ __all__ = [
     "TensorFacts",
     "WeightsIdentity",
     "manifest_text",
+    "precision_named",
     "read_labels",
     "read_manifest",
     "record",
@@ -62,6 +65,10 @@ MAX_MASK_CLASSES = 256  # a mask's pixel is one byte
 IO = Literal["image", "tensor"]
 Engine = Literal["onnxruntime", "litert"]
 Precision = Literal["float32", "float16", "dynamic", "int8", "full-int8"]
+PREFERRED_ENGINES: tuple[Engine, ...] = ("litert", "onnxruntime")  # where a bundle has files for both
+_ALSO_CALLED: Mapping[str, Precision] = MappingProxyType(
+    {"fp32": "float32", "fp16": "float16", "half": "float16", "full_int8": "full-int8"}
+)
 _SUFFIXES: Mapping[Engine, tuple[str, ...]] = {"onnxruntime": (".onnx", ".ort"), "litert": (".tflite",)}
 
 
@@ -249,12 +256,24 @@ class Manifest:
         return {a.file.path: a.unverified for a in self.artifacts if a.unverified is not None}
 
     def artifact(self, name: str) -> Artifact:
-        """The artifact of that file name. Raises BundleError, naming near misses."""
+        """The artifact of that file name, or of a precision such as "int8": of several its .tflite file.
+
+        Raises BundleError, naming near misses.
+        """
         held = {artifact.file.path: artifact for artifact in self.artifacts}
-        if name not in held:
-            near = did_you_mean(name, held)
-            raise BundleError(f"{self.name} has no artifact {name!r}.{near} It holds: {', '.join(held)}.")
-        return held[name]
+        if name in held:
+            return held[name]
+        precision = precision_named(name)
+        some = [artifact for artifact in self.artifacts if artifact.precision == precision]
+        if some:
+            return min(some, key=lambda artifact: PREFERRED_ENGINES.index(artifact.engine))
+        near = did_you_mean(name, held)
+        raise BundleError(f"{self.name} has no artifact {name!r}.{near} It holds: {', '.join(held)}.")
+
+
+def precision_named(word: str) -> Precision | None:
+    """The precision that ``word`` is, or is an alias of, such as "int8" or "fp16"; None: it is no such word."""
+    return next((p for p in get_args(Precision) if p == word), _ALSO_CALLED.get(word))
 
 
 def verified_artifact(bundle: Path, artifact: Artifact) -> Path:

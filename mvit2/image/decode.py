@@ -7,9 +7,11 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Final, TypeVar
 
 import numpy as np
@@ -27,7 +29,7 @@ MAX_PIXELS: Final = 2**27
 """Largest picture, decoded or resized: 134 megapixels (a 108-megapixel phone passes), 0.5 GiB in Pillow."""
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP")
-_ACCEPTED: Final = "JPEG, PNG, WebP, BMP"
+_ACCEPTED: Final = "JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF"
 _REDUCED: Final = np.array([255, *range(254), 255], np.uint8)
 _MASKS: Final = "of masks PNG, 8-bit grayscale or with a palette"
 
@@ -45,7 +47,18 @@ _BRANDS: Final = {
     b"heix": "a HEIC file",
     b"mif1": "a HEIF file",
     b"avif": "an AVIF file",
+    b"avis": "an AVIF file",
 }
+# Those of them that Pillow reads: its name, and the package that adds it where it is not Pillow's own.
+_ALSO_READ: Final[Mapping[str, tuple[str, str | None]]] = MappingProxyType(
+    {
+        "a GIF file": ("GIF", None),
+        "a TIFF file": ("TIFF", None),
+        "an AVIF file": ("AVIF", None),
+        "a HEIC file": ("HEIF", "pillow_heif"),
+        "a HEIF file": ("HEIF", "pillow_heif"),
+    }
+)
 
 # What undoes each EXIF orientation (tag 274; 1 is upright). The table of PIL.ImageOps.exif_transpose, which
 # also rewrites the EXIF block and therefore fails where that block is odd.
@@ -85,7 +98,7 @@ def load_image(source: ImageSource) -> Image.Image:
     Args:
         source: a path, the bytes of a file, a PIL image, or an array: uint8 ``[H, W]``, ``[H, W, 1]`` (gray),
             ``[H, W, 3]`` (RGB), ``[H, W, 4]`` (RGBA), or uint16 ``[H, W]``, ``[H, W, 1]`` (gray).
-            Files are JPEG, PNG, WebP or BMP.
+            Files are JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF; HEIC where the package pillow-heif is installed.
 
     Returns:
         A new image of mode RGB that carries no EXIF, so that loading it again turns nothing.
@@ -159,10 +172,26 @@ def _decode(stream: BinaryIO, name: str, finish: Callable[[Image.Image, str], T]
         raise _refusal(name, "is empty (0 bytes)", accepted, "fetch it again")
     with _pillow(name, accepted):
         try:
-            image = Image.open(stream, formats=_FORMATS)
+            image: Image.Image = Image.open(stream, formats=_FORMATS)
         except UnidentifiedImageError:
-            raise _refusal(name, f"is {_guess(head)}", accepted, "convert it or fetch it again") from None
+            image = _open_other(stream, name, _guess(head), accepted)
         return finish(image, name)
+
+
+def _open_other(stream: BinaryIO, name: str, what: str, accepted: str) -> Image.Image:
+    """A kind that is tried last, since its reader is slow to load. Raises ImageError: Pillow does not read it here."""
+    pillow_name, package = _ALSO_READ.get(what, ("", None))
+    todo = "convert it or fetch it again"
+    if package is not None:
+        try:
+            import_module(package).register_heif_opener()
+        except ImportError:
+            todo = f"convert it to JPEG, or pip install {package.replace('_', '-')}"
+    Image.init()
+    if pillow_name not in Image.OPEN:
+        raise _refusal(name, f"is {what}", accepted, todo)
+    stream.seek(0)
+    return Image.open(stream, formats=(pillow_name,))
 
 
 def _guess(head: bytes) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mvit2.bundle.manifest import Engine, Manifest, read_labels, read_manifest, verified_artifact
+from mvit2.bundle.manifest import Engine, Manifest, precision_named, read_labels, read_manifest, verified_artifact
 from mvit2.errors import BundleError, MissingEngineError, UsageError, did_you_mean
 from mvit2.image.dataset import PHOTOS
 from mvit2.image.decode import load_image
@@ -104,7 +104,7 @@ def find_subjects(
     found = [found for bundle in bundles for found in _artifacts(bundle)]
     known = list(dict.fromkeys(subject.file.name for subject in found))
     for artifact in artifacts:
-        if artifact not in known:
+        if artifact not in known and not any(_is_called(subject, artifact) for subject in found):
             near = did_you_mean(artifact, known)
             raise BundleError(f"no artifact {artifact!r}.{near} There are: {', '.join(known)}.")
     for file in against:
@@ -112,8 +112,17 @@ def find_subjects(
             raise UsageError(f"--against {file}: unknown kind of model file, accepted: {', '.join(ENGINES)}.")
         if not file.is_file():
             raise BundleError(f"--against {file} does not exist or is no file; check the path.")
-    chosen = [s for s in found if not artifacts or s.file.name in artifacts] + [Subject("", file) for file in against]
+    chosen = [s for s in found if not artifacts or any(_is_called(s, a) for a in artifacts)] + [
+        Subject("", file) for file in against
+    ]
     return _referred(chosen, _names([subject.file for subject in chosen]))
+
+
+def _is_called(subject: Subject, artifact: str) -> bool:
+    """By its file name or by its precision."""
+    return subject.file.name == artifact or (
+        subject.precision is not None and subject.precision == precision_named(artifact)
+    )
 
 
 def _artifacts(bundle: Path) -> list[Subject]:

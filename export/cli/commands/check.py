@@ -26,7 +26,7 @@ def check(
     artifact: Artifacts = None,
     record: Record = False,
     compiled: Compiled = None,
-    threads: Threads = None,
+    threads: Threads = 1,
     strict: Strict = False,
     quiet: Quiet = False,
     json: Json = False,

@@ -2,57 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from mvit2.errors import MissingEngineError, Mvit2Error, UsageError
+import typer
+
+from mvit2.errors import ImageError, MissingEngineError, Mvit2Error, UsageError
 from mvit2.export.cli.console import screen
 from mvit2.export.cli.options import ArtifactFile, Bundle, Images, Json, Number, Opt, Quiet, Threads
+from mvit2.export.cli.prediction_views import VIEWS, Shown, shown_as
 from mvit2.tasks import CLASSIFY, SEGMENT, TaskName, task_named
 
 if TYPE_CHECKING:
     from mvit2.bundle.manifest import Manifest
-    from mvit2.runtime import Segmenter
+    from mvit2.export.cli.image_sources import Source
+    from mvit2.runtime import Classifier, Segmenter
 
 __all__ = ["predict"]
 
 _TOP_K = 5
+_CAMERA_FRAMES = 10
 _MASK, _OVERLAY = ".mask.png", ".overlay.png"
+_VIDEO = "Videos and camera"
 TopK = Annotated[int | None, Number(metavar="K", help=f"Classifiers: how many classes to show; default: {_TOP_K}.")]
 _OUTPUT = "Segmentation: where NAME.mask.png and NAME.overlay.png go; default: the current folder."
 Output = Annotated[Path | None, Opt("--output", "-o", metavar="FOLDER", help=_OUTPUT)]
 Replace = Annotated[bool, Opt("--overwrite", help="Replace masks and overlays that are there.")]
+Format = Annotated[str, Opt(metavar="FORMAT", help=f"{', '.join(VIEWS)}; json is the same as --json.")]
+Camera = Annotated[
+    int | None, Number(metavar="N", help="Also read camera N, 0 is the first; needs OpenCV.", rich_help_panel=_VIDEO)
+]
+_EVERY = "Seconds between two frames that are read; 0 reads every frame."
+Every = Annotated[float, Opt(metavar="SECONDS", help=_EVERY, rich_help_panel=_VIDEO)]
+_MOST = f"Frames of each video or of the camera at most; default: all, {_CAMERA_FRAMES} of a camera."
+Most = Annotated[int | None, Number("--frames", metavar="N", help=_MOST, rich_help_panel=_VIDEO)]
 
 
 def predict(
     bundle: Bundle,
-    images: Images,
+    images: Images = None,
+    artifact: ArtifactFile = None,
     top_k: TopK = None,
     output: Output = None,
     overwrite: Replace = False,
-    artifact: ArtifactFile = None,
-    threads: Threads = None,
+    format: Format = "table",
+    threads: Threads = 1,
+    camera: Camera = None,
+    every: Every = 1.0,
+    frames: Most = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    screen.configure(quiet, json)
+    view = shown_as("json" if json else format)
+    screen.configure(quiet or view.mutes, view.as_json)
     if top_k is not None and top_k < 1:
         raise UsageError(f"--top-k is {top_k}, accepted: 1 or more.")
     from mvit2.bundle.manifest import read_manifest
+    from mvit2.export.cli.image_sources import Frames, images_of
 
+    which = Frames(every, _CAMERA_FRAMES if frames is None and camera is not None else frames)
     manifest = read_manifest(bundle)
     asked = {"--top-k": top_k is not None, "--output": output is not None, "--overwrite": overwrite}
     _refuse_options_of_others(bundle, manifest, asked)
-    names = [artifact] if artifact else [a.file.path for a in manifest.artifacts]
-    job = _Job(bundle, images, names, threads)
-    predict_as: Mapping[TaskName, Callable[[], None]] = {
+    names = [manifest.artifact(artifact).file.path] if artifact else [a.file.path for a in manifest.artifacts]
+    job = _Job(bundle, images_of(images or (), camera, which), names, threads)
+    predict_as: Mapping[TaskName, Callable[[], Iterable[Shown]]] = {
         CLASSIFY.manifest: lambda: _classify(job, top_k or _TOP_K),
         SEGMENT.manifest: lambda: _segment(job, output or Path(), overwrite),
     }
-    predict_as[manifest.task]()
+    view.show(predict_as[manifest.task](), job.failed)
+    if job.failed:
+        raise typer.Exit(1)
+    if manifest.task == SEGMENT.manifest:
+        screen.result(f"next: mvit2 check {bundle}")
 
 
 _OPTIONS: Mapping[TaskName, tuple[str, ...]] = {
@@ -71,26 +96,36 @@ def _refuse_options_of_others(bundle: Path, manifest: Manifest, asked: Mapping[s
 
 @dataclass(frozen=True)
 class _Job:
-    bundle: Path
-    images: Sequence[Path]
-    names: Sequence[str]  # of the artifacts
-    threads: int | None
+    """``names`` are those of the artifacts; ``failed`` fills with the images that cannot be read, and why."""
 
-    def opened(self, kind: Any) -> Iterator[tuple[str, Any]]:
-        """(name, artifact opened as ``kind``), without those whose engine is missing.
+    bundle: Path
+    images: Iterator[Source]
+    names: Sequence[str]
+    threads: int | None
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def opened(self, kind: Any) -> dict[str, Any]:
+        """Artifact -> itself opened as ``kind``, without those whose engine is missing.
 
         Raises MissingEngineError where that is the only one, Mvit2Error where it is all of them.
         """
-        none = True
+        models: dict[str, Any] = {}
         for name in self.names:
             with _engine_may_be_missing(name, only=len(self.names) == 1):
-                model = kind.open(self.bundle, name, threads=self.threads)
-                none = False
-                yield name, model
-        if none:
+                models[name] = kind.open(self.bundle, name, threads=self.threads)
+        if not models:
             raise Mvit2Error(
                 "no artifact could run here; install an engine: pip install 'mvit2[ort]' or 'mvit2[litert]'."
             )
+        return models
+
+    @contextmanager
+    def may_be_unreadable(self, source: Source) -> Iterator[None]:
+        """One bad image among many is named, and the others are answered."""
+        try:
+            yield
+        except ImageError as error:
+            self.failed[source.name] = str(error)
 
 
 @contextmanager
@@ -104,85 +139,75 @@ def _engine_may_be_missing(artifact: str, only: bool) -> Iterator[None]:
         screen.warn(f"{artifact} was left out: {error}")
 
 
-def _side_by_side(image: Path, found: Mapping[str, Mapping[int, tuple[str, str]]]) -> None:
-    """A table of classes, one column for each artifact. ``found``: artifact -> index -> label, figure."""
-    labels = {index: label for answer in found.values() for index, (label, _) in answer.items()}
-    rows = [(label, *(answer.get(i, ("", "-"))[1] for answer in found.values())) for i, label in labels.items()]
-    screen.table(str(image), ("label", *found), rows)
-
-
 # ---- classifiers ----
 
 
-def _classify(job: _Job, top_k: int) -> None:
+def _classify(job: _Job, top_k: int) -> Iterator[Shown]:
     from mvit2.runtime import Classifier
 
-    found = {name: classifier.predict(job.images, top_k=top_k) for name, classifier in job.opened(Classifier)}
-    for i, image in enumerate(job.images):
-        scores = {name: {p.index: (p.label, f"{p.score:.4f}") for p in results[i]} for name, results in found.items()}
-        _side_by_side(image, scores)
-    screen.json(
-        {
-            name: {str(image): [asdict(p) for p in result] for image, result in zip(job.images, results, strict=True)}
-            for name, results in found.items()
-        }
-    )
+    models: dict[str, Classifier] = job.opened(Classifier)
+    for source in job.images:
+        with job.may_be_unreadable(source):
+            answers = {name: model.predict(source.image, top_k=top_k) for name, model in models.items()}
+            rows = {name: [(p.index, p.label, p.score) for p in some] for name, some in answers.items()}
+            yield Shown(source.name, rows, {n: [asdict(p) for p in some] for n, some in answers.items()}, "{:.4f}")
 
 
 # ---- segmentation networks ----
 
 
-def _segment(job: _Job, output: Path, overwrite: bool) -> None:
+def _segment(job: _Job, output: Path, overwrite: bool) -> Iterator[Shown]:
     from mvit2.export.atomic import check_files, files_under_construction
     from mvit2.runtime import Segmenter
 
-    stems = _stems(job)
+    sources = list(job.images)
+    stems = _stems(sources, job.names)
     check_files(output, (stem + end for stem in stems.values() for end in (_MASK, _OVERLAY)), overwrite)
-    found: dict[str, dict[Path, dict[str, Any]]] = {}
-    total = len(job.images) * len(job.names)
-    with files_under_construction(output) as building, screen.progress("segmenting", total) as advance:
-        for name, segmenter in job.opened(Segmenter):
-            for image in job.images:
-                stem = stems[name, image]
-                found.setdefault(name, {})[image] = {
-                    "mask": str(output / (stem + _MASK)),
-                    "overlay": str(output / (stem + _OVERLAY)),
-                    **_written(segmenter, image, building / stem),
-                }
-                advance(1)
-    for image in job.images:
-        _side_by_side(image, {name: _shares(answers[image]) for name, answers in found.items()})
-    for answer in (answers[image] for image in job.images for answers in found.values()):
-        screen.result(f"written: {answer['mask']}  {answer['overlay']}")
-    screen.result(f"next: mvit2 check {job.bundle}")
-    screen.json({name: {str(image): answer for image, answer in answers.items()} for name, answers in found.items()})
+    models: dict[str, Segmenter] = job.opened(Segmenter)
+    found: list[Shown] = []
+    with (
+        files_under_construction(output) as building,
+        screen.progress("segmenting", len(sources) * len(models)) as advance,
+    ):
+        for source in sources:
+            with job.may_be_unreadable(source):
+                answers = {}
+                for name, model in models.items():
+                    answers[name] = _written(model, source, building, output, stems[name, source.name])
+                    advance(1)
+                shares = {name: _shares(answer) for name, answer in answers.items()}
+                files = [f"written: {answer['mask']}  {answer['overlay']}" for answer in answers.values()]
+                found.append(Shown(source.name, shares, answers, "{:.1%}", files))
+    yield from found
 
 
-def _stems(job: _Job) -> dict[tuple[str, Path], str]:
-    """(artifact, picture) -> how its files begin; the artifact is part of it where several are asked for.
+def _stems(sources: Sequence[Source], names: Sequence[str]) -> dict[tuple[str, str], str]:
+    """(artifact, image) -> how its files begin; the artifact is part of it where several are asked for.
 
-    Raises UsageError: two pictures of one name.
+    Raises UsageError: two images of one name.
     """
-    several = len(job.names) > 1
-    known: dict[str, Path] = {}
-    for image in job.images:
-        if known.setdefault(image.stem, image) != image:
+    several = len(names) > 1
+    known: dict[str, str] = {}
+    for source in sources:
+        if known.setdefault(source.stem, source.name) != source.name:
             raise UsageError(
-                f"{known[image.stem]} and {image} would both become {image.stem}{_MASK}; accepted: pictures of "
+                f"{known[source.stem]} and {source.name} would both become {source.stem}{_MASK}; accepted: images of "
                 "different names; predict one after the other, each with an --output of its own."
             )
-    return {(n, image): f"{image.stem}.{n}" if several else image.stem for n in job.names for image in job.images}
+    return {(n, s.name): f"{s.stem}.{n}" if several else s.stem for n in names for s in sources}
 
 
-def _written(segmenter: Segmenter, image: Path, path: Path) -> dict[str, Any]:
-    """Predict one picture and write its files; returns what is to be said of it."""
-    found = segmenter.predict(image)
-    found.color_mask().save(f"{path}{_MASK}")
-    found.overlay(image).save(f"{path}{_OVERLAY}")
-    return {"classes": [asdict(area) for area in found.classes], "seen": found.seen, "box": found.box}
+def _written(model: Segmenter, source: Source, building: Path, output: Path, stem: str) -> dict[str, Any]:
+    """Predict one image and write its files; returns what is to be said of it."""
+    found = model.predict(source.image)
+    found.color_mask().save(building / f"{stem}{_MASK}")
+    found.overlay(source.image).save(building / f"{stem}{_OVERLAY}")
+    areas = [asdict(area) for area in found.classes]
+    files = {"mask": str(output / f"{stem}{_MASK}"), "overlay": str(output / f"{stem}{_OVERLAY}")}
+    return {**files, "classes": areas, "seen": found.seen, "box": found.box}
 
 
-def _shares(answer: Mapping[str, Any]) -> dict[int, tuple[str, str]]:
-    """index -> label and share of the picture; what was not seen comes last, under an index that no class has."""
-    shares = {area["index"]: (area["label"], f"{area['share']:.1%}") for area in answer["classes"]}
-    return shares if answer["seen"] == 1 else {**shares, -1: ("(not seen)", f"{1 - answer['seen']:.1%}")}
+def _shares(answer: Mapping[str, Any]) -> list[tuple[int, str, float]]:
+    """Index, label and share of the image; what was not seen comes last, under an index that no class has."""
+    shares = [(area["index"], area["label"], area["share"]) for area in answer["classes"]]
+    return shares if answer["seen"] == 1 else [*shares, (-1, "(not seen)", 1 - answer["seen"])]

@@ -45,7 +45,8 @@ def write_pictures(folder: Path, photo: Path) -> None:
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
     pixels = png_chunk(b"IDAT", zlib.compress(bytes(1000)))
     (folder / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels + png_chunk(b"IEND", b""))
-    Image.new("P", (64, 64)).save(folder / "animation.gif")
+    (folder / "drawing.svg").write_text("<svg/>")
+    (folder / "nothing").mkdir()
 
 
 def write_models(folder: Path, bundle: Path) -> None:
@@ -187,14 +188,17 @@ USAGE = [
 ]
 PICTURE = [
     ("predict {bundle} {w}/bad/none.jpg", 1, ["none.jpg' does not exist", PICTURES, "check the path"]),
-    ("predict {bundle} {w}/bad", 1, ["/bad' is a folder", PICTURES, "check the path"]),
+    ("predict {bundle} {w}/bad/nothing", 2, ["/nothing' is a folder without images", ".jpg .jpeg .png"]),
+    ("predict {bundle} https://example.com/a.jpg", 2, ["'https://example.com/a.jpg' is a URL", "curl -LO"]),
+    ("predict {bundle} {w}/bad/good.png --format cvs", 2, ["unknown --format 'cvs'. Did you mean 'csv'?"]),
+    ("predict {bundle} {w}/bad/good.png --every -1", 2, ["--every is -1.0, accepted: 0 (every frame) or more"]),
+    ("predict {bundle} {w}/bad/good.png --frames 0", 2, ["--frames is 0, accepted: 1 or more."]),
     ("predict {bundle} {w}/bad/empty.jpg", 1, ["empty.jpg' is empty (0 bytes)", PICTURES, "fetch it again"]),
     ("predict {bundle} {w}/bad/text.jpg", 1, ["text.jpg' is a text file", PICTURES, "convert it"]),
     ("predict {bundle} {w}/bad/truncated.jpg", 1, ["truncated.jpg' is damaged or truncated", "fetch it again"]),
     ("predict {bundle} {w}/bad/corrupt.png", 1, ["corrupt.png' is damaged or truncated", "fetch it again"]),
     ("predict {bundle} {w}/bad/bomb.png", 1, ["bomb.png' is too large", "make it smaller first"]),
-    ("predict {bundle} {w}/bad/animation.gif", 1, ["animation.gif' is a GIF file", PICTURES, "convert it"]),
-    ("predict {bundle} {w}/bad/good.png {w}/bad/empty.jpg", 1, ["empty.jpg' is empty (0 bytes)"]),
+    ("predict {bundle} {w}/bad/drawing.svg", 1, ["drawing.svg' is an SVG file", PICTURES, "convert it"]),
 ]
 BUNDLE = [
     (

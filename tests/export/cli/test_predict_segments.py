@@ -124,8 +124,8 @@ def test_nothing_is_overwritten_unasked(run: Run, bundle: Path, picture: Path, t
 @pytest.mark.parametrize(
     ("words", "code", "wrong"),
     [
-        (["{picture}", "{w}/none.png"], 1, "none.png' does not exist"),
-        (["{picture}", "{w}/other/street.png"], 2, "would both become street.mask.png; accepted: pictures"),
+        (["{w}/none.png"], 1, "none.png' does not exist"),
+        (["{picture}", "{w}/other/street.png"], 2, "would both become street.mask.png; accepted: images"),
         (["{picture}", "--top-k", "3"], 2, "--top-k is of no use for {bundle}, a segmentation network;"),
         (["{picture}", "--output", "{picture}"], 1, "{picture} is a file; name a folder."),
         (["{picture}", "--artifact", "model_float32.tflite"], 1, "Did you mean 'model_float32.onnx'?"),
@@ -135,7 +135,6 @@ def test_nothing_is_overwritten_unasked(run: Run, bundle: Path, picture: Path, t
 def test_what_is_refused_leaves_nothing(
     words: list[str], code: int, wrong: str, refused: Callable[..., str], bundle: Path, picture: Path, tmp_path: Path
 ) -> None:
-    """A picture that cannot be read is found after another was done: even that leaves no file."""
     (tmp_path / "other").mkdir()
     shutil.copy(picture, tmp_path / "other")
     places = {"picture": picture, "bundle": bundle, "w": tmp_path}
@@ -145,6 +144,12 @@ def test_what_is_refused_leaves_nothing(
         arguments += [] if "--top-k" in arguments else ["--output", str(tmp_path / "out")]
     refused(code, wrong.format(**places), "predict", bundle, *arguments, env={"COLUMNS": "1000"})
     assert not (tmp_path / "out").exists() or os.listdir(tmp_path / "out") == []
+
+
+def test_an_image_that_cannot_be_read_leaves_the_others(run: Run, bundle: Path, picture: Path, tmp_path: Path) -> None:
+    done = run("predict", bundle, tmp_path / "none.png", picture, "--output", tmp_path / "out")
+    assert done.returncode == 1 and "none.png' does not exist" in done.stderr
+    assert names(tmp_path / "out") == ["street.mask.png", "street.overlay.png"] and "street.mask.png" in done.stdout
 
 
 @pytest.mark.parametrize("words", [["--output", "out"], ["--overwrite"]])

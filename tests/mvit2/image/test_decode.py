@@ -119,6 +119,14 @@ def test_lossy_files_are_what_pillow_decodes(mode: str, kind: str, tmp_path: Pat
         assert pixels_of(load_image(source)) == expected
 
 
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "AVIF"])
+def test_kinds_that_pillow_reads_besides(kind: str, tmp_path: Path) -> None:
+    """Of an animation the first frame counts."""
+    (tmp_path / "a").write_bytes(encoded(Image.fromarray(GRAY), kind))
+    with Image.open(tmp_path / "a") as expected:
+        assert pixels_of(load_image(tmp_path / "a")) == pixels_of(expected.convert("RGB"))
+
+
 def test_a_pil_image_is_not_changed() -> None:
     image = palette_image()
     image.info["transparency"] = b"\0\1\2"
@@ -176,8 +184,8 @@ BAD_FILES = [
     ("text", b"not a picture at all\n", "is a text file"),
     ("html", b"<!doctype html><title>404</title>", "is a text file"),
     ("noise", bytes(range(256)), "is not a picture, or one with a damaged header"),
-    ("gif", encoded(Image.fromarray(GRAY), "GIF"), "is a GIF file"),
-    ("tiff", encoded(Image.fromarray(GRAY), "TIFF"), "is a TIFF file"),
+    ("gif", encoded(Image.fromarray(GRAY), "GIF")[:20], "is damaged or truncated"),
+    ("tiff", encoded(Image.fromarray(GRAY), "TIFF")[:60], "is damaged or truncated"),
     ("heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC file"),
     ("truncated jpeg", JPEG[: len(JPEG) // 2], "is damaged or truncated"),
     ("truncated png", PNG[: len(PNG) // 2], "is damaged or truncated"),

@@ -79,7 +79,7 @@ def _png(width: int, height: int, scanlines: bytes = b"") -> bytes:
         (_png(12_000, 12_000), "is too large (12000x12000)"),  # warned of by Pillow
         (_png(2**31 - 1, 2**31 - 1), "is too large"),  # refused by Pillow
         (b"", "is empty"),
-        (b"GIF89a, no picture", "is a GIF file"),
+        (b"GIF89a, no picture", "is damaged or truncated"),
         (b"\x89PNG\r\n\x1a\n", "golden/coffee.png"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
