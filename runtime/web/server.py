@@ -1,21 +1,26 @@
 """A small web server for one bundle: the page that runs it, the engines, the model files. Read-only, for this machine.
 
 A request names a key of a fixed table, and nothing else is ever opened: there are no paths to escape by. What is sent
-has the sha256 that it had when the server began, which for files of the bundle is the manifest's.
+has the sha256 that it had when the server began, which for files of the bundle is the manifest's. Files are sent piece
+by piece, headers are short and connections are counted, so a server's memory does not grow with what is asked of it.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import ipaddress
 import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingTCPServer
@@ -35,6 +40,8 @@ from mvit2.bundle.manifest import (
     verified_path,
 )
 from mvit2.errors import Mvit2Error, UsageError
+
+from .connections import Connections, most_connections
 
 __all__ = ["PAGE", "BundleServer", "Served", "bundle_files", "is_loopback", "page_files"]
 
@@ -66,6 +73,11 @@ _HEADERS = {
     "Cache-Control": "no-cache",  # ask every time, by the ETag: another bundle may be here tomorrow
 }
 _PORTS_TRIED = 50
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+_PIECE = 1 << 16  # bytes of a file that a connection holds at a time
+_LONGEST_HEAD = 1 << 14  # bytes of a request's line and headers; the standard library would hold 6 MB of them
+_BREATH = 0.1  # seconds of rest where no descriptor is left: the listening socket stays ready, so the loop would spin
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -84,15 +96,15 @@ class Served:
     def tag(self) -> str:
         return f'"{self.sha256}"'
 
-    def read(self) -> bytes | None:
-        """None where it is no longer the file that it was."""
-        if self.content is not None:
-            return self.content
-        try:
-            content = self.path.read_bytes()
-        except OSError:
-            return None
-        return content if hashlib.sha256(content).hexdigest() == self.sha256 else None
+    def open(self) -> io.BufferedIOBase:
+        """At its beginning. Raises OSError: it cannot be read."""
+        return self.path.open("rb") if self.content is None else io.BytesIO(self.content)
+
+    def fits(self, stream: io.BufferedIOBase) -> bool:
+        """Whether ``stream`` is the file that it was; it is left at its beginning."""
+        fits = hashlib.file_digest(stream, "sha256").hexdigest() == self.sha256
+        stream.seek(0)
+        return fits
 
 
 def bundle_files(bundle: Path) -> dict[str, Served]:
@@ -150,12 +162,14 @@ class BundleServer(ThreadingTCPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 256  # browsers and tests open many at once
     allow_reuse_address = os.name != "nt"  # Windows would let two servers share the port
 
     def __init__(self, files: Mapping[str, Served], host: str, port: int) -> None:
         if not 0 <= port <= 65535:
             raise UsageError(f"--port is {port}, accepted: 0 to 65535; 0 takes any that is free.")
         self.files, self.host = files, host
+        self.connections = Connections(most_connections())
         self.address_family = _family(host)
         try:
             super().__init__((host, port), _Handler)
@@ -175,6 +189,33 @@ class BundleServer(ThreadingTCPServer):
         except ValueError:
             return False
         return name in ("localhost", self.host.lower()) or _is_address(name)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in _NO_DESCRIPTORS:
+                self.connections.make_room()
+                time.sleep(_BREATH)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self.connections.admit(request):
+            self._refuse(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread is left to answer with
+            self._refuse(request)
+
+    def _refuse(self, request: socket.socket) -> None:
+        with suppress(OSError):  # it has left; a fresh connection takes these few bytes without waiting
+            request.sendall(_BUSY)
+        self.shutdown_request(request)
+
+    def close_request(self, request: Any) -> None:
+        self.connections.gone(request)
+        super().close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), OSError):  # the browser went away in the middle
@@ -221,14 +262,57 @@ def _is_free(host: str, port: int, family: int) -> bool:
     return True
 
 
+class _Head(io.BufferedIOBase):
+    """The reader of a connection, of which only ``readline`` is used; ``left`` is what a request may still say."""
+
+    def __init__(self, stream: io.BufferedIOBase) -> None:
+        self._stream, self.left = stream, _LONGEST_HEAD
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Raises LineTooLong, which is answered with 431."""
+        if self.left <= 0:
+            raise LineTooLong("request")
+        line = self._stream.readline(self.left if size is None or size < 0 else min(size, self.left))
+        self.left -= len(line)
+        return line
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
 class _Handler(BaseHTTPRequestHandler):
     """GET and HEAD of what is in the server's table."""
 
     server: BundleServer
     protocol_version = "HTTP/1.1"
     timeout = 60  # seconds that a silent connection is kept
+    disable_nagle_algorithm = True  # else the end of each answer waits 40 ms for an acknowledgement
+    wbufsize = _PIECE  # headers and a small file leave in one packet
     server_version, sys_version = "mvit2", ""
     error_message_format, error_content_type = "%(message)s\n", "text/plain; charset=utf-8"
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = self._head = _Head(self.rfile)
+
+    def handle_one_request(self) -> None:
+        self._head.left = _LONGEST_HEAD
+        super().handle_one_request()
+
+    def finish(self) -> None:
+        with suppress(OSError):  # what is left to say has nobody to hear it
+            super().finish()
+        self.rfile.close()
+
+    def parse_request(self) -> bool:
+        if not self._head.left:
+            self.requestline = self.request_version = self.command = ""
+            self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
+            return False
+        parsed = super().parse_request()
+        self.server.connections.progressed(self.connection)
+        return parsed
 
     def do_GET(self) -> None:
         found = self._found()
@@ -237,14 +321,43 @@ class _Handler(BaseHTTPRequestHandler):
         if found.tag in self.headers.get("If-None-Match", ""):
             self._begin(HTTPStatus.NOT_MODIFIED, found)
             return
-        content = found.read()
-        if content is None:
-            message = f"{found.path.name} was changed since the server began; start mvit2 serve again"
-            self.send_error(HTTPStatus.CONFLICT, message)
+        try:
+            with found.open() as stream:
+                self._give(found, stream)
+        except OSError as error:
+            if error.filename is None:  # not of the file: the browser went away in the middle
+                raise
+            self._refuse_file(found, error)
+
+    def _give(self, found: Served, stream: io.BufferedIOBase) -> None:
+        if not found.fits(stream):
+            self._refuse_file(found)
             return
-        self._begin(HTTPStatus.OK, found, len(content))
+        length = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        self._begin(HTTPStatus.OK, found, length)
         if self.command == "GET":
-            self.wfile.write(content)
+            self._send(found, stream, length)
+
+    def _send(self, found: Served, stream: io.BufferedIOBase, length: int) -> None:
+        """Piece by piece; the last one only where the whole has the hash, so that nobody takes anything else for it."""
+        digest, left = hashlib.sha256(), length
+        while left:
+            piece = stream.read(min(_PIECE, left))
+            digest.update(piece)
+            left -= len(piece)
+            if not piece or (not left and digest.hexdigest() != found.sha256):
+                self.close_connection = True  # it was changed while it was sent; too late to say so
+                return
+            self.wfile.write(piece)
+            self.server.connections.progressed(self.connection)
+
+    def _refuse_file(self, found: Served, error: OSError | None = None) -> None:
+        if error is not None and error.errno in _NO_DESCRIPTORS:
+            self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, "too many files are open; ask again")
+            return
+        message = f"{found.path.name} was changed since the server began; start mvit2 serve again"
+        self.send_error(HTTPStatus.CONFLICT, message)
 
     do_HEAD = do_GET
 

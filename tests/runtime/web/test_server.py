@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
+import os
 import re
 import socket
 import subprocess
 import threading
+import time
+import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from socketserver import TCPServer
 from types import ModuleType
 
 import pytest
 
 from mvit2.bundle.manifest import read_manifest
 from mvit2.errors import BundleError
+from mvit2.runtime.web.connections import Connections
 from mvit2.runtime.web.server import BundleServer, bundle_files, is_loopback, page_files
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -222,6 +229,139 @@ def test_a_silent_client_holds_nobody_up(served: BundleServer, ask: Ask) -> None
     with socket.create_connection(served.server_address[:2]) as silent:  # type: ignore[arg-type]
         silent.sendall(b"GET / HTTP/1.1\r\nHost:")
         assert ask("/")[0].status == 200
+
+
+# ---- many of them, slow ones and hostile ones ----
+
+
+def _open(server: BundleServer, path: str = "/bundle/labels.txt", buffer: int | None = None) -> socket.socket:
+    """A connection that has sent one request."""
+    connection = socket.socket()
+    if buffer is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    connection.settimeout(20)
+    connection.connect(server.server_address[:2])
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    return connection
+
+
+def _status(connection: socket.socket) -> bytes:
+    return connection.recv(12)[9:]
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Whether the server has closed it, after what it was sent."""
+    connection.settimeout(0.3)
+    with suppress(TimeoutError):
+        while connection.recv(1 << 16):
+            pass
+        return True
+    return False
+
+
+def test_two_hundred_clients_at_once(served: BundleServer) -> None:
+    with ExitStack() as closing:
+        clients = [closing.enter_context(_open(served)) for _ in range(200)]
+        assert {_status(client) for client in clients} == {b"200"}
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement(served: BundleServer) -> None:
+    """Nagle's algorithm and delayed acknowledgements together cost 40 ms for each request."""
+    connection = http.client.HTTPConnection("localhost", served.server_address[1], timeout=20)
+    seconds = []
+    for _ in range(20):
+        begun = time.perf_counter()
+        connection.request("GET", "/bundle/labels.txt")
+        connection.getresponse().read()
+        seconds.append(time.perf_counter() - begun)
+    connection.close()
+    assert min(seconds) < 0.03
+
+
+def test_slow_readers_hold_no_files(served: BundleServer) -> None:
+    model = served.files["/bundle/model_float32.onnx"].path
+    tracemalloc.start()
+    with ExitStack() as closing:
+        slow = [closing.enter_context(_open(served, f"/bundle/{model.name}", buffer=4096)) for _ in range(30)]
+        assert {_status(client) for client in slow} == {b"200"}
+        _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30 * 400_000 < 30 * model.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /" + b"a" * 17_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"414"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X-A: " + b"a" * 17_000 + b"\r\n\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + 17 * (b"X-A: " + b"a" * 1000 + b"\r\n") + b"\r\n", b"431"),
+    ],
+)
+def test_a_request_says_little_of_itself(head: bytes, status: bytes, served: BundleServer) -> None:
+    with socket.create_connection(("127.0.0.1", served.server_address[1]), timeout=20) as connection:
+        connection.sendall(head)
+        assert _status(connection) == status
+
+
+@pytest.fixture
+def small(demo_bundle: Path) -> Iterator[BundleServer]:
+    """A server with room for two."""
+    with BundleServer(bundle_files(demo_bundle), "127.0.0.1", 0) as server:
+        server.connections = Connections(2, idle=0.3)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_there_is_room_for_so_many_and_the_idle_ones_make_some(small: BundleServer) -> None:
+    with _open(small) as first, _open(small) as second:
+        assert (_status(first), _status(second)) == (b"200", b"200")
+        with _open(small) as refused:
+            assert refused.recv(1000).startswith(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n")
+        time.sleep(0.4)
+        with _open(small) as third:
+            assert _status(third) == b"200"
+            assert sorted(map(_has_ended, (first, second))) == [False, True]
+
+
+def test_without_descriptors_it_waits_and_does_not_spin(small: BundleServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def none_left(_: object) -> None:
+        tried.append(time.monotonic())
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with _open(small) as idle:
+        assert _status(idle) == b"200"
+        monkeypatch.setattr(TCPServer, "get_request", none_left)
+        with _open(small):
+            time.sleep(0.5)
+            assert 2 <= len(tried) <= 8
+            monkeypatch.undo()
+        while idle.recv(1 << 16):  # it made room
+            pass
+    with _open(small) as after:
+        assert _status(after) == b"200"
+
+
+def test_a_file_that_changes_while_it_is_sent_never_arrives_whole(bundle: Path) -> None:
+    with BundleServer(bundle_files(bundle), "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        model = bundle / "model_float32.onnx"
+        with _open(server, f"/bundle/{model.name}", buffer=4096) as slow:
+            begun = len(slow.recv(4096))
+            with model.open("r+b") as stream:
+                stream.seek(-4, os.SEEK_END)
+                stream.write(b"\x55\xaa\x55\xaa")
+            received = begun
+            while piece := slow.recv(1 << 20):
+                received += len(piece)
+        assert received < model.stat().st_size
+        server.shutdown()
+        thread.join()
 
 
 @pytest.mark.parametrize(
