@@ -72,7 +72,10 @@ IMPORTS = [found for path in SOURCES for found in _imports(path)]
 # Where somebody enters: the command line, and the names of ``import mvit2``. They know the stages, lazily.
 ENTRANCES = {"mvit2/__main__.py": {"export"}, "mvit2/__init__.py": {"export", "runtime"}}
 # What makes and reads graphs, and what is asked of an export, stand on mvit2/ alone; the rest of export/ conducts.
-ON_THE_GROUND = ("export/convert/*", "export/request.py", "export/option.py", "export/atomic.py")
+ON_THE_GROUND = (
+    "export/convert/*",
+    *(f"export/{name}.py" for name in ("request", "export_options", "parsers", "option", "atomic")),
+)
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

@@ -11,8 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from mvit2.errors import UsageError
+from mvit2.export.export_options import PLACES_HELP
 from mvit2.export.option import Option, Request, options_of
-from mvit2.export.request import PLACES, ExportRequest, parse_ignore
+from mvit2.export.parsers import parse_ignore
+from mvit2.export.request import ExportRequest
 from mvit2.image.dataset import Reading
 
 from .help_text import GENERAL
@@ -132,7 +134,7 @@ Images = Annotated[list[str] | None, typer.Argument(metavar="IMAGE...", help=_IM
 _ARTIFACT = "Only this model file, by its name or precision: model_int8.tflite or int8"
 ArtifactFile = Annotated[str | None, Opt("--artifact", metavar="FILE", help=f"{_ARTIFACT}; default: all.")]
 Artifacts = Annotated[list[str] | None, Opt("--artifact", metavar="FILE", help=f"{_ARTIFACT}; repeatable.")]
-On = Annotated[list[str] | None, Opt("--on", metavar="PLACE", help=f"Also run it there: {PLACES}")]
+On = Annotated[list[str] | None, Opt("--on", metavar="PLACE", help=f"Also run it there: {PLACES_HELP}")]
 Record = Annotated[bool, Opt("--record", help="Write what --on found into the bundle's manifest.")]
 _COMPILED = "Where --on qnn-htp and ethos-u write what they compile for their chips."
 Compiled = Annotated[Path | None, Opt("--compiled", metavar="FOLDER", help=_COMPILED)]

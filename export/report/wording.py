@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mvit2.bundle.manifest import Artifact, Manifest
 from mvit2.difference import Measure
 from mvit2.export.formats import IN_ALL
-from mvit2.export.request import QUANTIZE
+from mvit2.export.parsers import QUANTIZE
 from mvit2.runtime.tasks.outputs import output_of
 from mvit2.tasks import task_named
 from mvit2.units import human_bytes

@@ -9,13 +9,19 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from types import MappingProxyType
+from typing import Final, Literal
 
 from mvit2.difference import Difference
 from mvit2.errors import BundleError
 
-__all__ = ["Arithmetic", "Estimate", "Proof", "Verdict", "merged_proofs"]
+__all__ = ["PLACES", "Arithmetic", "Estimate", "Proof", "Verdict", "merged_proofs"]
 
+# Where files can be proven, and whether one of several chips can be named: as runtime/accelerators/table.py, which is
+# too heavy for --help.
+PLACES: Final[Mapping[str, bool]] = MappingProxyType(
+    {"litert-gpu": False, "qnn-htp": True, "ethos-u": True, "fp16": False, "opencv": False}
+)
 Arithmetic = Literal["float32", "float16", "int8"]
 Verdict = Literal["passed", "failed", "placement only"]
 _MAX_OPERATORS = 10**6

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mvit2.bundle.manifest import read_manifest
+from mvit2.bundle.proofs import PLACES
 from mvit2.errors import Mvit2Error, UsageError
 from mvit2.runtime.accelerators import litert_gpu
 from mvit2.runtime.accelerators.prove import require_places
@@ -68,6 +69,7 @@ def test_an_unknown_one_is_refused(word: str) -> None:
 
 def test_the_table_is_named_after_its_rows() -> None:
     assert list(ACCELERATORS) == NAMES
+    assert {name: len(row.chips) > 1 for name, row in ACCELERATORS.items()} == PLACES and list(PLACES) == NAMES
     assert all(name == row.name and row.title and row.note for name, row in ACCELERATORS.items())
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mvit2.errors import UsageError
-from mvit2.export.request import ExportRequest, parse_formats, parse_image_size, parse_io
+from mvit2.export.parsers import parse_formats, parse_image_size, parse_io
+from mvit2.export.request import ExportRequest
 
 
 def refused(message: str) -> Any:
