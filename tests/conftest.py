@@ -21,7 +21,7 @@ from .support.browser import chromium
 from .support.bundles import exported
 from .support.command import OFFLINE, Run, run_here, run_in_process
 from .support.refusals import Refused, refuser
-from .support.resources import RESOURCES, give_marks, marks_of, share_out, turn
+from .support.resources import RESOURCES, Turns, give_marks, is_alone, marks_of, share_out
 from .support.seconds import Costs, measured
 
 Mediapipe = Callable[..., str]
@@ -49,7 +49,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for resource in RESOURCES:
         config.addinivalue_line("markers", f"{resource.mark}: {resource.what}")
+    config.addinivalue_line("markers", "xdist_group(name): stays on one worker, where there are workers")
     config.stash[_COSTS] = Costs()
+    if hasattr(config, "workerinput"):
+        config.stash[_TURNS] = Turns(config.workerinput["testrunuid"])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -64,11 +67,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    worker = getattr(item.config, "workerinput", None)
-    if worker is None:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    turns = item.config.stash.get(_TURNS, None)
+    if turns is None:
         return (yield)
-    with turn(worker["testrunuid"], any(resource.alone for resource in marks_of(item))):
+    with turns.turn(alone=is_alone(item), next_alone=nextitem is not None and is_alone(nextitem)):
         return (yield)
 
 
@@ -95,6 +98,7 @@ def _marks(item: pytest.Item) -> list[str]:
 
 
 _COSTS = pytest.StashKey[Costs]()
+_TURNS = pytest.StashKey[Turns]()  # of a worker
 
 
 class _Reporter:

@@ -19,7 +19,7 @@ import pytest
 from .support import bundles
 from .support.command import run_here
 from .support.refusals import the_error
-from .support.resources import RESOURCES, TESTS, turn
+from .support.resources import RESOURCES, TESTS, Turns, share_out
 
 SOURCES = {path: path.read_text(encoding="utf-8") for path in TESTS.rglob("*.py")}
 
@@ -199,15 +199,15 @@ def test_one_that_is_alone_waits_for_all_and_all_wait_for_it(tmp_path: Path) -> 
     leave = threading.Event()
 
     def alone() -> None:
-        with turn(run, alone=True):
+        with Turns(run).turn(alone=True):
             order.append("alone")
 
     def another() -> None:
-        with turn(run, alone=False):
+        with Turns(run).turn(alone=False):
             order.append("another")
 
-    with turn(run, alone=False):
-        with turn(run, alone=False):  # two of them at a time
+    with Turns(run).turn(alone=False):
+        with Turns(run).turn(alone=False):  # two of them at a time
             inside.set()
         first, second = threading.Thread(target=alone), threading.Thread(target=another)
         first.start()
@@ -218,3 +218,54 @@ def test_one_that_is_alone_waits_for_all_and_all_wait_for_it(tmp_path: Path) -> 
     first.join(10)
     second.join(10)
     assert order == ["alone", "another"]
+
+
+def test_those_that_are_alone_keep_the_room_for_each_other(tmp_path: Path) -> None:
+    run, order, started = tmp_path.name, [], threading.Event()
+
+    def another() -> None:
+        started.set()
+        with Turns(run).turn(alone=False):
+            order.append("another")
+
+    ours, other = Turns(run), threading.Thread(target=another)
+    with ours.turn(alone=True, next_alone=True):
+        order.append("first")
+    other.start()
+    started.wait(10)
+    other.join(0.2)  # it waits
+    with ours.turn(alone=True):
+        order.append("second")
+    other.join(10)
+    assert order == ["first", "second", "another"]
+
+
+def _test(place: str, *marks: str, fixtures: tuple[str, ...] = ()) -> Any:
+    """As much of a pytest.Item as is looked at."""
+    found = {name: SimpleNamespace(args=()) for name in marks}
+
+    def add_marker(marker: pytest.MarkDecorator) -> None:
+        found[marker.name] = SimpleNamespace(args=marker.args)
+
+    return SimpleNamespace(
+        path=TESTS / place, fixturenames=fixtures, get_closest_marker=found.get, add_marker=add_marker
+    )
+
+
+def test_what_takes_long_comes_first_and_bundles_are_made_before_they_are_waited_for() -> None:
+    rows = [
+        _test("a.py", fixtures=("demo_bundle",)),
+        _test("b.py"),
+        _test("c.py", "exports", fixtures=("int8_bundle",)),
+        _test("d.py", "exports", fixtures=("int8_bundle",)),
+        _test("e.py", "timing", fixtures=("demo_bundle",)),
+        _test("f.py", "exports"),
+        _test("app_sources/g.py", "toolchain"),
+        _test("app_sources/h.py", "toolchain"),
+        _test("i.py", fixtures=("demo_bundle",)),
+    ]
+    share_out(rows)
+    names = [row.path.name for row in rows]
+    assert names == ["c.py", "a.py", "f.py", "g.py", "h.py", "d.py", "e.py", "b.py", "i.py"]
+    groups = [row.get_closest_marker("xdist_group").args[0] for row in rows]
+    assert groups == ["c.py", "a.py", "f.py", "app_sources", "app_sources", "d.py", "alone", "b.py", "i.py"]

@@ -31,7 +31,11 @@ def demo(output: Path, **options: object) -> ExportResult:
     return export(ExportRequest(**{**defaults, **options}))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+# The longest tests of all, so they come first, and each may go to any worker.
+EVERY_WIDTH = [pytest.param(name, marks=pytest.mark.xdist_group(f"width {name}")) for name in reversed(VARIANTS)]
+
+
+@pytest.mark.parametrize("variant", EVERY_WIDTH)
 def test_every_width_keeps_the_bars_of_a_phone(variant: str, tmp_path: Path) -> None:
     request = ExportRequest(weights="untrained", variant=variant, output=tmp_path, quantize=("float16",), report=False)
     result = export(request)

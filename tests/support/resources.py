@@ -7,6 +7,7 @@ A test gets its mark by its fixtures or its folder, so a new one cannot forget i
 from __future__ import annotations
 
 import fcntl
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["RESOURCES", "Resource", "give_marks", "marks_of", "share_out", "turn"]
+__all__ = ["RESOURCES", "Resource", "Turns", "give_marks", "is_alone", "marks_of", "share_out"]
 
 TESTS = Path(__file__).parents[1]
 
@@ -69,7 +70,6 @@ RESOURCES = (
         "signals",
         "interrupts or kills commands at work",
         places=("export/test_interrupted.py", "runtime/evaluate/test_evaluate_interrupted.py"),
-        alone=True,
     ),
     Resource("timing", "measures times, or keeps all cores busy", alone=True),
     Resource("processes", "compares the command in a process of its own with the one in the process of the tests"),
@@ -86,12 +86,58 @@ def give_marks(items: list[pytest.Item]) -> None:
                 item.add_marker(resource.mark)
 
 
+# Bundles that several files share, dearest first: the file that stands first makes one, meanwhile others need none.
+SHARED_BUNDLES = ("int8_bundle", "demo_bundle")
+# Folders whose files share what takes long to make, the programs of every language: they stay on one worker.
+TOGETHER = ("app_sources",)
+APART = ("app_sources/test_apps.py",)  # of them, whose programs are its own
+
+
 def share_out(items: list[pytest.Item]) -> None:
-    """For workers: a file's tests stay on one, for they share fixtures; the longest files first, for an even end."""
+    """For workers: tests that share fixtures stay on one, and the longest come first, for an even end.
+
+    Those that are ``alone`` come in a row, so that others wait once.
+    """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).as_posix()))
-    items.sort(key=lambda item: not marks_of(item))
+            item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+    makers = _makers(items)
+    items.sort(key=lambda item: _turn_of(item, makers))
+
+
+def _group_of(item: pytest.Item) -> str:
+    if is_alone(item):
+        return "alone"
+    place = item.path.relative_to(TESTS).as_posix()
+    return next((room for room in TOGETHER if place.startswith(f"{room}/") and place not in APART), place)
+
+
+def _makers(items: list[pytest.Item]) -> dict[str, int]:
+    """The group that is to make each shared bundle -> its place in the row of those that begin."""
+    makers: dict[str, int] = {}
+    for bundle in SHARED_BUNDLES:
+        groups = (_xdist_group(item) for item in items if bundle in _fixtures_of(item) and not is_alone(item))
+        first = next((group for group in groups if group not in makers), None)
+        if first is not None:
+            makers[first] = len(makers)
+    return makers
+
+
+def _turn_of(item: pytest.Item, makers: dict[str, int]) -> tuple[int, ...]:
+    if (place := makers.get(_xdist_group(item))) is not None:
+        return (0, place)
+    waits = not _fixtures_of(item).isdisjoint(SHARED_BUNDLES)
+    return (1, not marks_of(item), is_alone(item), waits)
+
+
+def _xdist_group(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("xdist_group")
+    return str(marker.args[0]) if marker else ""
+
+
+def is_alone(item: pytest.Item) -> bool:
+    """Whether no other worker may run a test meanwhile."""
+    return any(resource.alone for resource in marks_of(item))
 
 
 def marks_of(item: pytest.Item) -> list[Resource]:
@@ -99,15 +145,31 @@ def marks_of(item: pytest.Item) -> list[Resource]:
     return [resource for resource in RESOURCES if item.get_closest_marker(resource.mark)]
 
 
-@contextmanager
-def turn(run: str, alone: bool) -> Iterator[None]:
+class Turns:
     """Hold a test back until it may run: many at a time, or one that needs the whole machine and no other.
 
-    ``run`` names the processes of one pytest. Whoever waits keeps the gate, so that nobody overtakes it for ever.
+    ``run`` names the processes of one pytest. Whoever waits keeps the gate, so that nobody overtakes it for ever. Who
+    is alone keeps the room for the next one that is, or two workers would take turns and never work at once.
     """
-    folder = Path(tempfile.gettempdir())
-    with (folder / f"mvit2-{run}.gate").open("a") as gate, (folder / f"mvit2-{run}.room").open("a") as room:
-        fcntl.flock(gate, fcntl.LOCK_EX)
-        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(gate, fcntl.LOCK_UN)
-        yield
+
+    def __init__(self, run: str) -> None:
+        self._gate, self._room = (_opened(f"mvit2-{run}.{name}") for name in ("gate", "room"))
+        self._kept = False
+
+    @contextmanager
+    def turn(self, *, alone: bool, next_alone: bool = False) -> Iterator[None]:
+        if not (alone and self._kept):
+            fcntl.flock(self._gate, fcntl.LOCK_EX)
+            fcntl.flock(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            self._kept = alone and next_alone
+            if not self._kept:
+                fcntl.flock(self._room, fcntl.LOCK_UN)
+
+
+def _opened(name: str) -> int:
+    """For as long as the process lives."""
+    return os.open(Path(tempfile.gettempdir()) / name, os.O_RDWR | os.O_CREAT)
