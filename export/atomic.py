@@ -12,7 +12,7 @@ from pathlib import Path
 from mvit2.bundle.manifest import MANIFEST
 from mvit2.errors import OutputError
 
-__all__ = ["check_files", "check_target", "files_under_construction", "under_construction"]
+__all__ = ["check_files", "check_parent", "check_target", "files_under_construction", "under_construction"]
 
 
 def check_target(target: Path, overwrite: bool, proof: str = MANIFEST) -> None:
@@ -26,6 +26,12 @@ def check_target(target: Path, overwrite: bool, proof: str = MANIFEST) -> None:
         if any(target.iterdir()) and not (target / proof).is_file():
             raise OutputError(f"{target} is no bundle (no {proof}), so --overwrite leaves it alone: remove it.")
     _check_writable(target.parent)
+
+
+def check_parent(folder: Path) -> None:
+    """Refuse a folder in which nothing can be made, before its content's name is known. Raises OutputError."""
+    _check_ancestors(folder)
+    _check_writable(folder)
 
 
 def check_files(folder: Path, names: Iterable[str], overwrite: bool) -> None:

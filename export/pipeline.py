@@ -16,6 +16,7 @@ from mvit2.export.steps.stages import Build
 from mvit2.telemetry import no_telemetry
 
 from .atomic import check_target, under_construction
+from .early_checks import refuse_early
 from .formats import in_order
 from .listener import Listener, Silent
 from .prove import prove_gate, require_usable
@@ -40,6 +41,7 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     listener = listener or Silent()
     no_telemetry()  # onnxsim and onnx2tf import ONNX Runtime as well
     _require_libraries(request.formats)
+    refuse_early(request)
     places = require_usable(request.prove, listener)
     with listener.step(f"load weights {request.weights_name}"):
         checkpoint = load(request)

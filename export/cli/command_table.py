@@ -74,6 +74,12 @@ _ROWS = (
         ("mvit2 evaluate BUNDLE labelled", "mvit2 evaluate BUNDLE labelled --save-worst worst --resume progress.jsonl"),
     ),
     CommandRow(
+        "compare",
+        _TRUST,
+        "Compare two bundles or model files: size, accuracy on labelled images, agreement, latency.",
+        ("mvit2 compare BEFORE AFTER labelled", "mvit2 compare BUNDLE/model_float32.tflite BUNDLE/model_int8.tflite"),
+    ),
+    CommandRow(
         "audit",
         _TRUST,
         "Find out on labelled images which preprocessing a classifier's weights want: channels, resize, filter.",
@@ -115,6 +121,12 @@ _ROWS = (
         _SHIP,
         "Run a bundle in the browser: a page on this machine, its models on two engines.",
         ("mvit2 serve BUNDLE",),
+    ),
+    CommandRow(
+        "doctor",
+        _SHIP,
+        "Show versions, engines, accelerators and what is missing: the text for a bug report.",
+        ("mvit2 doctor", "mvit2 doctor --json"),
     ),
 )
 

@@ -218,6 +218,7 @@ def _print_table(console: Console, title: str, columns: Iterable[str], rows: Ite
     fits = sum(widths) + 2 * (len(widths) - 1) <= console.width
     lines = [_aligned(cells, widths) for cells in (head, *body)] if fits else _stacked(head, body)
     console.print(f"[bold]{escape(title)}[/]")
+    lines = lines if any(head) else lines[fits:]
     for number, line in enumerate(lines):
         bold = fits and number == 0 and console.is_terminal
         console.print(f"[bold]{escape(line)}[/]" if bold else escape(line))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mvit2.atomic_write import write_bytes
 from mvit2.errors import MissingEngineError, OutputError
+from mvit2.export.early_checks import refuse_early
 from mvit2.export.listener import Listener
 from mvit2.export.request import ExportRequest
 from mvit2.export.resolve import load
@@ -35,6 +36,7 @@ def analyse(request: ExportRequest, listener: Listener) -> list[BlockLoss]:
     """Raises Mvit2Error as mvit2.export.pipeline.export does."""
     from mvit2.quantize.learn.sensitivity import sensitivity
 
+    refuse_early(request, writes=False)
     with listener.step(f"load weights {request.weights_name}"):
         checkpoint = load(request)
     for note in checkpoint.warnings:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from mvit2.export.cli.console import screen
 from mvit2.export.cli.options import Json, Opt, Quiet, Typed, with_options
-from mvit2.export.option import request_of
+from mvit2.export.option import options_of, request_of
 from mvit2.export.request import ExportRequest
 
 __all__ = ["sensitivity"]
@@ -48,4 +48,12 @@ def sensitivity(
         draw(losses, plot)
         screen.result(f"drawn: {plot}")
     screen.json({"blocks": [asdict(loss) for loss in losses], "warnings": screen.warnings})
-    screen.result("next: mvit2-export --min-agreement 0.99 keeps such blocks float until that share is reached")
+    screen.result(f"next: {_again(typed)} --min-agreement 0.99 keeps such blocks float until that share is reached")
+
+
+def _again(typed: Typed) -> str:
+    """The export of the same network with the same calibration, as it is typed."""
+    options = options_of(ExportRequest)
+    given = {name: value for name, value in typed.items() if value not in (None, options[name].default)}
+    words = [f"{options[name].flags[0]}{'' if value is True else f' {value}'}" for name, value in given.items()]
+    return " ".join(["mvit2 export", *words])
