@@ -166,7 +166,7 @@ def _dominating(simulation: Simulation, pixels: NDArray[np.uint8], reference: ND
 def _sizes(simulation: Simulation, pixels: NDArray[np.uint8]) -> dict[Layer, int]:
     """Layers that can take a gain -> values in their output."""
     sizes: dict[Layer, int] = {}
-    candidates = [layer for layer in simulation.layers if layer.silu and not layer.channels_last]
+    candidates = [layer for layer in simulation.layers if layer.takes_gain]
     for layer in candidates:
         layer.output.observer = lambda x, layer=layer: sizes.__setitem__(layer, x.numel())
     simulation.logits(pixels)

@@ -7,6 +7,7 @@ that the same object measures ranges, learns them by gradient and says how much 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -50,6 +51,7 @@ class Layer(nn.Module):
         self.change: Callable[[Layer, Tensor], Tensor] | None = None  # what to do to its sums (bias_correction.py)
         self._kept: tuple[Tensor | None, Tensor] | None = None
         self.skip: Layer | None = None  # where its output is added to that of another layer
+        self.takes_gain = False  # its output passes SiLU and is read by one layer alone, which can take a gain back
         self.input, self.output, self.activated, self.added = Point(), Point(), Point(), Point()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -171,6 +173,10 @@ class Simulation:
         for path, module in self.network.backbone.named_modules():
             if isinstance(module, _Residual):
                 by_name[f"{path}.reduce_1x1"].skip = by_name[f"{path}.expand_1x1"].chain
+        readers = Counter(layer.chain for layer in self.layers)
+        added = {layer.skip for layer in self.layers}
+        for layer in self.layers:
+            layer.takes_gain = layer.silu and not layer.channels_last and readers[layer] == 1 and layer not in added
 
     def _chain_pyramid(self, rules: ChainRules) -> None:
         """Of a segmentation head: convolutions that read the same map, and whose outputs become one."""

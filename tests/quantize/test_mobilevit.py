@@ -72,6 +72,23 @@ def test_what_a_layer_reads(layer: str, reads: str | None, silu: bool, simulatio
     assert (found.chain and found.chain.name, found.silu) == (reads, silu)
 
 
+@pytest.mark.parametrize(
+    ("layer", "takes"),
+    [
+        ("conv_stem", False),  # its map is added to that of the first block, too
+        ("encoder.layer.0.layer.0.expand_1x1", True),
+        ("encoder.layer.2.conv_kxk", True),
+        ("encoder.layer.2.conv_1x1", False),  # no SiLU
+        (f"{LAYER}.intermediate.dense", False),  # no convolution
+        ("encoder.layer.2.conv_projection", False),  # joined in float
+        ("encoder.layer.3.fusion", True),
+    ],
+)
+def test_who_can_be_given_a_gain(layer: str, takes: bool, simulation: Simulation) -> None:
+    """Whose output one layer alone reads: that one takes the gain back."""
+    assert called(simulation.layers, layer).takes_gain == takes
+
+
 @pytest.mark.parametrize("layer", ["conv_1x1_exp", "segmentation_head.aspp.convs.0", "segmentation_head.aspp.convs.3"])
 def test_a_head_reads_the_last_fusion(layer: str, simulation: Simulation) -> None:
     chains = [found.chain for found in simulation.layers if found.name == layer]
