@@ -15,8 +15,10 @@ from mvit2.network.architectures import find_variant, read_config, row_of
 from mvit2.network.config import NetworkConfig
 from mvit2.tasks import find_task, task_of
 
+from .assemble import assemble, computed_as, task_found
+from .beside_weights import assumed_preprocess
+from .checkpoint import Checkpoint, Opened, Preprocess
 from .config_from_tensors import bare_config
-from .load import Checkpoint, Opened, Preprocess, assemble, assumed_preprocess, computed_as, task_found
 from .locate import called
 from .tensor_names import architecture_of, to_hf_names, without_auxiliary_head
 
