@@ -17,6 +17,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 
+from mvit2.visible import visible
+
 from .interrupt import raise_if_swallowed
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ class Screen:
 
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             with Progress(*columns, console=self.err, transient=True) as bar:
-                task = bar.add_task(escape(title), total=total, completed=done)
+                task = bar.add_task(_shown(title), total=total, completed=done)
                 yield lambda more: bar.advance(task, more)
                 raise_if_swallowed()
         self._done(title, start)
@@ -94,17 +96,17 @@ class Screen:
     def _running(self, title: str) -> AbstractContextManager[object]:
         """While it lasts: a spinner; in a log a line, once it has lasted long."""
         if self.logs:
-            return _announced(lambda: self.err.print(f"- {escape(title)} ..."))
+            return _announced(lambda: self.err.print(f"- {_shown(title)} ..."))
         if self.quiet or not self.err.is_terminal:
             return nullcontext()
-        return self.err.status(escape(title))
+        return self.err.status(_shown(title))
 
     def _done(self, title: str, start: float) -> None:
         seconds = time.perf_counter() - start
         if self.logs:
-            self.err.print(f"- {escape(title)} ({seconds:.1f} s)")
+            self.err.print(f"- {_shown(title)} ({seconds:.1f} s)")
         elif not self.quiet and self.err.is_terminal:
-            self.err.print(f"[green]✓[/] {escape(title)} [dim]{seconds:.1f} s[/]")
+            self.err.print(f"[green]✓[/] {_shown(title)} [dim]{seconds:.1f} s[/]")
 
     def _logged_progress(self, title: str, total: int, done: int) -> Callable[[int], None]:
         """A line now and then."""
@@ -115,17 +117,17 @@ class Screen:
             done += more
             if done < total and time.perf_counter() - said >= _LOG_SECONDS:
                 said = time.perf_counter()
-                self.err.print(f"- {escape(title)}: {done} of {total}")
+                self.err.print(f"- {_shown(title)}: {done} of {total}")
 
         return advance
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
-        self.err.print(f"[bold black on yellow] WARNING [/] {escape(message)}")
+        self.err.print(f"[bold black on yellow] WARNING [/] {_shown(message)}")
 
     def renamed(self, old: str, new: str) -> None:
         """An old word was typed, which works for one more release."""
-        self.err.print(escape(f"{old} is now {new}; the old word goes with the next release."))
+        self.err.print(_shown(f"{old} is now {new}; the old word goes with the next release."))
 
     def error(
         self, message: str, differences: Iterable[Difference] = (), more: Mapping[str, object] | None = None
@@ -133,16 +135,16 @@ class Screen:
         """``more``: what else machines are told."""
         with suppress(OSError):  # a full disk behind stdout may be the very error
             self.json({"error": message, "differences": [asdict(d) for d in differences], **(more or {})})
-        self.err.print(f"[bold red]error:[/] {escape(message)}")
+        self.err.print(f"[bold red]error:[/] {_shown(message)}")
 
     def complain(self, message: str) -> None:
         """One of several errors, each of which has its line; the command goes on, and exits 1 in the end."""
-        self.err.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}")
+        self.err.print(f"[bold red]error:[/] {_shown(' '.join(message.split()))}")
 
     def result(self, text: str) -> None:
         """A line for people: not with --quiet or --json."""
         if not self.quiet and not self.as_json:
-            self.out.print(escape(text))
+            self.out.print(_shown(text))
 
     def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
         if self.quiet or self.as_json:
@@ -186,6 +188,11 @@ class Screen:
             self.out.out(json.dumps(content), highlight=False)
 
 
+def _shown(text: str) -> str:
+    """Text as it may go to a terminal, whoever wrote it: markup and control characters are shown, not obeyed."""
+    return escape(visible(text))
+
+
 def _console(stderr: bool) -> Console:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -213,15 +220,15 @@ def _announced(say: Callable[[], None]) -> Iterator[None]:
 
 def _print_table(console: Console, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Aligned columns where they fit; else each row as lines of ``column: cell``, so that no word is cut."""
-    head, body = list(columns), [[" ".join(cell.split()) for cell in row] for row in rows]
+    head, body = list(columns), [[visible(" ".join(cell.split())) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(head, *body, strict=True)]
     fits = sum(widths) + 2 * (len(widths) - 1) <= console.width
     lines = [_aligned(cells, widths) for cells in (head, *body)] if fits else _stacked(head, body)
-    console.print(f"[bold]{escape(title)}[/]")
+    console.print(f"[bold]{_shown(title)}[/]")
     lines = lines if any(head) else lines[fits:]
     for number, line in enumerate(lines):
         bold = fits and number == 0 and console.is_terminal
-        console.print(f"[bold]{escape(line)}[/]" if bold else escape(line))
+        console.print(f"[bold]{_shown(line)}[/]" if bold else _shown(line))
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

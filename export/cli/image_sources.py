@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mvit2.errors import ImageError, MissingEngineError, UsageError
 from mvit2.image.dataset import SUFFIXES, is_hidden
+from mvit2.regular_files import files_below
 
 __all__ = ["Frames", "Source", "images_of"]
 
@@ -91,7 +92,7 @@ def _files(words: Sequence[str]) -> list[Path]:
 
 def _images_in(folder: Path) -> list[Path]:
     kinds = (*SUFFIXES, *_ALSO, *_VIDEOS)
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in kinds and not is_hidden(p, folder) and p.is_file())
+    found = (p for p in files_below(folder) if p.suffix.lower() in kinds and not is_hidden(p, folder) and p.is_file())
     images = sorted(found)
     if not images:
         raise UsageError(f"'{folder}' is a folder without images; accepted: files ending in {' '.join(kinds)}.")

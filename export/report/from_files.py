@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from mvit2.bundle.manifest import Manifest
 from mvit2.errors import UsageError
+from mvit2.regular_files import read_text
 from mvit2.runtime.bench.run import Machine, Measured, Trial
 from mvit2.runtime.timing import Latency
 from mvit2.strict_json import decode
@@ -64,12 +65,9 @@ def read_sensitivity(file: Path) -> tuple[BlockNoise, ...]:
 
 def _read(option: str, file: Path, make: str, understand: Callable[[Any], T]) -> T:
     try:
-        size = file.stat().st_size
-        if size > _MAX_BYTES:
-            raise UsageError(f"{option} {file}: {size} bytes, accepted are at most {_MAX_BYTES}. Make one with: {make}")
-        return understand(json.loads(file.read_text(encoding="utf-8")))
+        return understand(json.loads(read_text(file, most=_MAX_BYTES)))
     except OSError as error:
-        raise UsageError(f"{option} {file} cannot be read ({error.strerror}). Make one with: {make}") from None
+        raise UsageError(f"{option} {file} cannot be read ({error.strerror or error}). Make one with: {make}") from None
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         said = " ".join(str(error).split())[:100]
         kind = type(error).__name__

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from mvit2.errors import BundleError
+from mvit2.errors import BundleError, UsageError
+from mvit2.regular_files import files_below
 
 __all__ = [
     "FileRecord",
@@ -106,4 +107,7 @@ def verified_folder(bundle: Path, folder: FileRecord, files: Iterable[FileRecord
 
 def _held(folder: Path) -> list[Path]:
     """Everything below ``folder`` but real folders: files, and links to anything."""
-    return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    try:
+        return list(files_below(folder))
+    except UsageError as error:
+        raise BundleError(f"{error} {_AGAIN}") from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mvit2.errors import CheckpointError
 from mvit2.network.architectures import Architecture
-from mvit2.network.config import NetworkConfig
+from mvit2.network.config import MAX_CLASSES, NetworkConfig, require
 from mvit2.tasks import Task
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def bare_config(
     if stem.ndim != 4 or head.ndim != 1 or not stem.numel() or not head.numel():
         shapes = f"a stem of {tuple(stem.shape)} and a head of {tuple(head.shape)}"
         raise CheckpointError(f"{where}: {shapes} are not those of {task.network}.")
+    require(len(head) <= MAX_CLASSES, "the number of classes", len(head), f"at most {MAX_CLASSES}", where)
     labels = tuple(f"LABEL_{i}" for i in range(len(head)))
     config = row.config.from_shapes({name: tuple(tensor.shape) for name, tensor in tensors.items()}, labels)
     notes: tuple[str, ...] = ()

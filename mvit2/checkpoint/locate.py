@@ -152,7 +152,7 @@ def _auto(variant: str | None, task: Task) -> Source:
 def _folder(folder: Path, name: str, origin: str) -> Source:
     weights = next((folder / file for file in (*_WEIGHTS, *_INDEXES) if (folder / file).is_file()), None)
     if weights is None:
-        single = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in _SUFFIXES]
+        single = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in _SUFFIXES and p.is_file()]
         if len(single) != 1:
             found = ", ".join(p.name for p in single[:3]) + (", ..." if len(single) > 3 else "")
             raise CheckpointError(
@@ -219,7 +219,7 @@ def _hub(given: str) -> Source:
     if weights is not None and weights.name in _INDEXES:
         for shard in shards_of(weights):
             if fetch(shard, commit) is None:
-                raise CheckpointError(f"{hub_id}: its {weights.name} lists {shard}, which is not there.")
+                raise CheckpointError(f"{given}: its {weights.name} lists {shard}, which is not there.")
     if weights is None:
         raise CheckpointError(
             f"{given}: the repository has neither {' nor '.join(_WEIGHTS)}; fetch its weights and name the FILE."

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from mvit2.errors import ImageError, UsageError, did_you_mean
+from mvit2.regular_files import check_regular, files_below, read_text
 
 __all__ = [
     "PHOTOS",
@@ -34,6 +35,7 @@ _UNREAD = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jfif", ".jp2", 
 _NOT_DATA = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 _ID = re.compile(r"n\d{8}")  # WordNet's nouns, after which ImageNet's folders are called
 _SPLIT = re.compile(r"[\w-][\w.-]*")
+_MOST_CSV_BYTES = 1 << 30
 _SYNSETS = "a line such as 'n01440764 tench, Tinca tinca' for each class."
 
 
@@ -68,7 +70,9 @@ def find_images(folder: Path) -> list[Path]:
     """Every picture below ``folder`` by its suffix, in the order of their paths. Raises UsageError without any."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; name one with pictures ({', '.join(SUFFIXES)}).")
-    files = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not is_hidden(p, folder) and p.is_file())
+    files = (
+        p for p in files_below(folder) if p.suffix.lower() in SUFFIXES and not is_hidden(p, folder) and p.is_file()
+    )
     found = sorted(files)
     if not found:
         others = ", ".join(f"{count} {suffix}" for suffix, count in unread_images(folder).items())
@@ -86,7 +90,7 @@ def unread_images(folder: Path) -> dict[str, int]:
     """Images below ``folder`` of kinds that are not read: suffix -> how many."""
     if not folder.is_dir():
         return {}
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in _UNREAD and not is_hidden(p, folder))
+    found = (p for p in files_below(folder) if p.suffix.lower() in _UNREAD and not is_hidden(p, folder))
     return dict(sorted(Counter(p.suffix.lower() for p in found).items()))
 
 
@@ -142,7 +146,7 @@ def empty_classes(source: Path, pictures: Iterable[Path]) -> list[str]:
 def _read_synsets(file: Path) -> dict[str, list[str]]:
     """id -> what it is called: all its names as one, then each. Raises UsageError."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(file, "utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read as text ({error}); accepted: {_SYNSETS}") from None
     ids: dict[str, list[str]] = {}
@@ -180,6 +184,7 @@ def _about_id(name: str, ids: Mapping[str, Sequence[str]], synsets: Path | None)
 def listed(file: Path, column: str) -> list[tuple[Path, str]]:
     """The pictures that a CSV file names in the column path, and what ``column`` says. Raises as labelled_images."""
     try:
+        check_regular(file, _MOST_CSV_BYTES)
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             reader.fieldnames = [(name or "").strip().lower() for name in reader.fieldnames or ()]

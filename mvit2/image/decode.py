@@ -28,6 +28,7 @@ T = TypeVar("T")
 MAX_PIXELS: Final = 2**27
 """Largest picture, decoded or resized: 134 megapixels (a 108-megapixel phone passes), 0.5 GiB in Pillow."""
 
+_LARGE_READ: Final = 1 << 20  # bytes
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP")
 _ACCEPTED: Final = "JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF"
 _REDUCED: Final = np.array([255, *range(254), 255], np.uint8)
@@ -155,10 +156,19 @@ def _refusal(name: str, wrong: str, accepted: str, todo: str) -> ImageError:
     return ImageError(f"{name} {wrong}; accepted: {accepted}; {todo}")
 
 
+class _Bounded(io.BufferedReader):
+    """A file of which nobody reads more than it has: Python takes the memory for as much as a damaged file claims."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _LARGE_READ:
+            size = max(0, min(size, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
 def _from_file(path: Path, name: str, finish: Callable[[Image.Image, str], T], accepted: str = _ACCEPTED) -> T:
     try:
         if path.is_file():  # a named pipe or a device could block for ever, or never end
-            with path.open("rb") as stream:
+            with _Bounded(path.open("rb").detach()) as stream:
                 return _decode(stream, name, finish, accepted)
         wrong = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
     except OSError as error:
@@ -215,6 +225,8 @@ def _pillow(name: str, accepted: str = _ACCEPTED) -> Iterator[None]:
             yield
         except Image.DecompressionBombError as error:
             raise _too_large(name, str(error)) from None
+        except MemoryError:
+            raise _refusal(name, "needs more memory than there is", accepted, "make it smaller first") from None
         except _DAMAGE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise _refusal(name, f"is damaged or truncated ({reason})", accepted, "fetch it again") from error

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from mvit2.errors import ImageError, UsageError, did_you_mean
+from mvit2.regular_files import read_text
 
 from .dataset import SUFFIXES, Reading, find_images, is_hidden, listed
 from .decode import load_mask, upright_size
@@ -113,7 +114,7 @@ def _split(root: Path, split: str) -> list[str]:
         known = f"{folder} holds {', '.join(there)}" if there else f"{folder} holds no list"
         raise UsageError(f"--split {split}: {file} is no file.{did_you_mean(split, there)} {known}.")
     try:
-        names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        names = [line.strip() for line in read_text(file, "utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read as text ({error}); accepted: a picture's name on each line.") from None
     if not names:

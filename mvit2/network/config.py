@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from mvit2.errors import CheckpointError, did_you_mean
 
-__all__ = ["ACTIVATION_NAMES", "PROBLEM_TYPES", "NetworkConfig", "Variant", "make_divisible", "require"]
+__all__ = ["ACTIVATION_NAMES", "MAX_CLASSES", "PROBLEM_TYPES", "NetworkConfig", "Variant", "make_divisible", "require"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -
 
 ACTIVATION_NAMES = ("swish", "silu", "relu", "relu6", "gelu", "hardswish", "leaky_relu", "sigmoid", "tanh", "mish")
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
+MAX_CLASSES = 65_536  # three times ImageNet-22k's; a name is made for each before any tensor is seen
 _MISSPELT = 0.75  # so near to a field's name that it was probably meant
 
 # Written into every Hugging Face config.json, without influence on the numbers that the network computes.
@@ -129,7 +130,7 @@ class NetworkConfig:
         require(self.output_stride in (8, 16, 32), "output_stride", self.output_stride, "8, 16 or 32")
         kinds = " or ".join(PROBLEM_TYPES)
         require(self.problem_type in PROBLEM_TYPES, "problem_type", self.problem_type, kinds)
-        require(len(self.labels) > 0, "id2label", self.labels, "at least one class")
+        require(0 < self.num_labels <= MAX_CLASSES, "number of classes", self.num_labels, f"1 to {MAX_CLASSES}")
 
     @property
     def num_labels(self) -> int:
@@ -257,7 +258,8 @@ def _labels(config: Mapping[str, Any], source: str) -> tuple[str, ...]:
     named, count = config.get("id2label"), config.get("num_labels")
     if named is None:
         count = 2 if count is None else count  # transformers writes no names for its default, two classes
-        require(type(count) is int and count > 0, "num_labels", count, "a positive integer", source)
+        counts = type(count) is int and 0 < count <= MAX_CLASSES
+        require(counts, "num_labels", count, f"an integer from 1 to {MAX_CLASSES}", source)
         return _numbered(count)
     require(isinstance(named, Mapping) and len(named) > 0, "id2label", named, "an object {index: name}", source)
     try:

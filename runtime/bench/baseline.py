@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mvit2.errors import UsageError
+from mvit2.regular_files import read_text
 from mvit2.strict_json import decode
 
 from .run import Measured
@@ -47,10 +48,10 @@ class Change:
 def read_baseline(file: Path) -> tuple[Before, ...]:
     """The results of a file that ``mvit2 bench --json`` wrote. Raises UsageError for any other file."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_text(file))
         return tuple(_before(result) for trial in content["trials"] for result in trial["results"])
     except OSError as error:
-        raise UsageError(f"--baseline {file} cannot be read ({error.strerror}). {_MAKE}") from None
+        raise UsageError(f"--baseline {file} cannot be read ({error.strerror or error}). {_MAKE}") from None
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         said = " ".join(str(error).split())[:100]
         raise UsageError(f"--baseline {file} is no bench in JSON ({type(error).__name__}: {said}). {_MAKE}") from None

@@ -227,9 +227,7 @@ def prepare(subject: Subject, model: Backend) -> list[Array]:
         inputs = subject.pipeline.before() if subject.pipeline else random_inputs(model)
         model.run_all(inputs)
     except BundleError as error:
-        raise BundleError(f"{subject.file}: {error}") from None
-    except Exception as error:  # the engines raise classes of their C++ bindings, without a common base
-        said = " ".join(str(error).split())[:200]
-        on = "its bundle's picture; export it again" if subject.pipeline else "random inputs; take another model"
-        raise BundleError(f"{subject.file} does not run ({said}) on {on}.") from None
+        where = "" if str(subject.file) in str(error) else f"{subject.file}: "
+        what = "" if subject.pipeline else " That was on random inputs; take another model."
+        raise BundleError(f"{where}{error}{what}") from None
     return inputs

@@ -21,19 +21,32 @@ class Backend(ABC):
     """A model opened on an engine; engine and precision are the file's business.
 
     Attributes:
+        model: the file.
         inputs, outputs: in the model's own order; a dimension of None takes any size.
     """
 
     engine: ClassVar[Engine]
+    title: ClassVar[str]
+    model: Path
     inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
 
-    @abstractmethod
     def run_all(self, arrays: Sequence[Array]) -> list[Array]:
         """An array for each input, of its dtype and shape -> one for each output. Threads may share a model.
 
-        Raises whatever the engine raises for other arrays; the results are the caller's to keep and to change.
+        The results are the caller's to keep and to change. Raises BundleError: the model does not run on these.
         """
+        try:
+            return self._run(arrays)
+        except MemoryError:
+            raise
+        except Exception as error:  # the engines raise classes of their C++ bindings, without a common base
+            said = " ".join(str(error).split())[:200]
+            raise BundleError(f"{self.model} does not run ({self.title}: {said}); check or replace the file.") from None
+
+    @abstractmethod
+    def _run(self, arrays: Sequence[Array]) -> list[Array]:
+        """As run_all. Raises whatever the engine raises."""
 
     def run(self, batch: Array) -> Array:
         """Of a model with one input: its first output, which is the one that answers."""

@@ -25,15 +25,17 @@ class LiteRTBackend(Backend):
     """``threads``: of one inference; None is LiteRT's own choice. ``in_turns`` changes nothing: its threads sleep."""
 
     engine: ClassVar[Engine] = "litert"
+    title: ClassVar[str] = "LiteRT"
 
     def __init__(self, model: Path, threads: int | None = None, *, in_turns: bool = False) -> None:
+        self.model = model
         self._interpreter = open_interpreter(model, num_threads=threads)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.inputs, self.outputs = tuple(map(_facts, inputs)), tuple(map(_facts, outputs))
         self._inputs, self._outputs = [one["index"] for one in inputs], [one["index"] for one in outputs]
         self._lock = threading.Lock()  # one set of tensors: threads would overwrite each other's input
 
-    def run_all(self, arrays: Sequence[Array]) -> list[Array]:
+    def _run(self, arrays: Sequence[Array]) -> list[Array]:
         with self._lock:
             for index, array in zip(self._inputs, arrays, strict=True):
                 self._interpreter.set_tensor(index, array)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mvit2.bundle.manifest import Engine, TensorFacts
-from mvit2.errors import MissingEngineError
+from mvit2.errors import BundleError, MissingEngineError
+from mvit2.onnx_external import external_tensor
 from mvit2.telemetry import no_telemetry
 
 from .backend import Array, Backend, cannot_open
@@ -70,6 +71,7 @@ class OnnxRuntimeBackend(Backend):
     """
 
     engine: ClassVar[Engine] = "onnxruntime"
+    title: ClassVar[str] = "ONNX Runtime"
 
     def __init__(
         self,
@@ -80,6 +82,8 @@ class OnnxRuntimeBackend(Backend):
         profile_into: Path | None = None,
         as_written: bool = False,
     ) -> None:
+        self.model = model
+        _refuse_external_data(model)
         options = session_options()
         options.intra_op_num_threads = threads or 0
         if in_turns:
@@ -97,9 +101,10 @@ class OnnxRuntimeBackend(Backend):
         self.inputs = tuple(map(_facts, self._session.get_inputs()))
         self.outputs = tuple(map(_facts, self._session.get_outputs()))
         self._names = [facts.name for facts in self.inputs]
+        self._silent = _run_options()
 
-    def run_all(self, arrays: Sequence[Array]) -> list[Array]:
-        return list(self._session.run(None, dict(zip(self._names, arrays, strict=True))))
+    def _run(self, arrays: Sequence[Array]) -> list[Array]:
+        return list(self._session.run(None, dict(zip(self._names, arrays, strict=True)), self._silent))
 
     def end_profile(self) -> Path:
         """The file of the profile that was asked for, in Chrome's trace format; the profile ends."""
@@ -109,6 +114,30 @@ class OnnxRuntimeBackend(Backend):
     def metadata(self) -> Mapping[str, str]:
         """The model's metadata_props."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
+
+
+def _run_options() -> Any:
+    """A run has a severity of its own: what fails is raised as well."""
+    import onnxruntime as ort
+
+    options = ort.RunOptions()
+    options.log_severity_level = 4
+    return options
+
+
+def _refuse_external_data(model: Path) -> None:
+    """Raises BundleError: tensors in other files, which no hash of this file covers."""
+    if model.suffix != ".onnx":
+        return
+    try:
+        name = external_tensor(model)
+    except (OSError, ValueError) as error:
+        raise cannot_open(model, "ONNX Runtime", error) from None
+    if name is not None:
+        raise BundleError(
+            f"{model} keeps the tensor {name[:80]!r} in another file; accepted: models in one file; write it so with "
+            "onnx.save(onnx.load(OLD), NEW)."
+        )
 
 
 def _facts(node: Any) -> TensorFacts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -224,3 +225,48 @@ def test_damage_is_an_error_of_ours_or_nothing(tmp_path: Path, kind: str) -> Non
             refused += 1
             assert "\n" not in str(error)
     assert refused >= 75  # every cut file, and more
+
+
+# ---- tensors that are none of numbers side by side ----
+
+
+def _nested() -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nested tensors are a prototype
+        return torch.nested.nested_tensor([torch.zeros(3), torch.zeros(4)])
+
+
+def _quantised() -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.ao is to be replaced
+        return torch.quantize_per_tensor(torch.zeros(5), 1.0, 0, torch.quint8)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: torch.zeros(5, device="meta"), "on the device meta, without values here"),
+        (lambda: torch.zeros(5).to_sparse(), "sparse (torch.sparse_coo)"),
+        (_nested, "nested"),
+        (_quantised, "of torch.quint8"),
+        (lambda: torch.zeros(5, dtype=torch.uint8).view(torch.bits8), "of torch.bits8"),
+        (lambda: torch.zeros(5, dtype=torch.complex64), "of torch.complex64"),
+        (lambda: torch.zeros(5, dtype=torch.float8_e4m3fn), "of torch.float8_e4m3fn"),
+        (lambda: torch.zeros(1).expand(10**12), "1000000000000 elements in 4 bytes"),
+    ],
+    ids=["meta", "sparse", "nested", "quantised", "bits", "complex", "float8", "stride 0"],
+)
+def test_odd_tensors_are_refused_by_name(
+    make: Callable[[], Tensor], said: str, model: MobileViTV2Classifier, tmp_path: Path
+) -> None:
+    torch.save({**model.state_dict(), HEAD: make()}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(str(tmp_path / "x.pt"))
+    assert f"x.pt: the tensor '{HEAD}' is {said}; accepted: dense tensors" in str(caught.value)
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.safetensors")
+    for weights in (tmp_path, tmp_path / "model.safetensors"):
+        with pytest.raises(CheckpointError, match=r"found none|it is a pipe or a device"):
+            load_checkpoint(str(weights))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -271,3 +272,32 @@ def test_a_bad_object_is_refused(source: Any, wrong: str) -> None:
     with pytest.raises(ImageError) as caught:
         load_image(source)
     assert str(caught.value).startswith(wrong) and "; accepted: " in str(caught.value)
+
+
+def _claims_gigabytes() -> bytes:
+    """A PNG of 100 bytes with a chunk that says it has four gigabytes."""
+    whole = encoded(Image.fromarray(NOISE), "PNG")
+    at = whole.index(b"IDAT") - 4
+    return whole[:at] + struct.pack(">I", 2**32 - 16) + b"IDAT" + whole[at + 8 : at + 60]
+
+
+def test_a_file_that_claims_gigabytes_takes_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(_claims_gigabytes())
+    tracemalloc.start()
+    for source in (tmp_path / "x.png", (tmp_path / "x.png").read_bytes()):
+        with pytest.raises(ImageError, match="damaged or truncated"):
+            load_image(source)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_no_memory_for_a_picture_is_the_picture_s_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(NOISE).save(tmp_path / "x.png")
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "convert", full)
+    with pytest.raises(ImageError, match="needs more memory than there is"):
+        load_image(tmp_path / "x.png")

@@ -250,3 +250,28 @@ with suppress(BundleError):
 
 def test_a_program_without_stderr(model: Path) -> None:
     assert _open(model, "import os; os.close(2)").stdout.strip() == FILES[model.name].engine
+
+
+def _out_of_range(file: Path) -> Path:
+    """An ONNX model that opens, and then gathers a row that its table does not have."""
+    given = onnx.helper.make_tensor_value_info("i", onnx.TensorProto.INT64, [1])
+    found = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 2])
+    table = onnx.numpy_helper.from_array(np.zeros((5, 2), np.float32), "table")
+    gather = onnx.helper.make_node("Gather", ["table", "i"], ["y"])
+    onnx.save(_model(onnx.helper.make_graph([gather], "g", [given], [found], [table])), file)
+    return file
+
+
+def test_a_model_that_fails_while_it_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model = open_any(_out_of_range(tmp_path / "m.onnx"))
+    np.testing.assert_array_equal(model.run(np.array([4], np.int64)), [[0, 0]])
+    with pytest.raises(BundleError, match=r"m\.onnx does not run \(ONNX Runtime: .*out of .*; check or"):
+        model.run(np.array([10**6], np.int64))
+    assert capfd.readouterr() == ("", "")  # the engine has no line of its own
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+def test_pixels_that_a_model_does_not_take(suffix: str, demo_bundle: Path) -> None:
+    model = open_any(demo_bundle / f"model_float32{suffix}", 1)
+    with pytest.raises(BundleError, match=rf"model_float32\{suffix} does not run \("):
+        model.run(np.zeros((1, 7, 7, 3), np.float64))
