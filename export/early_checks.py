@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mvit2.errors import OutputError, UsageError
+from mvit2.errors import CheckpointError, OutputError, UsageError
 from mvit2.image.dataset import find_images
 
 from .atomic import check_parent
@@ -14,10 +14,11 @@ __all__ = ["refuse_early"]
 
 
 def refuse_early(request: ExportRequest, writes: bool = True) -> None:
-    """Raises UsageError: a path that is not there, or of the wrong kind; OutputError: --output cannot be written."""
-    for option, given in (("--labels", request.labels), ("--eval", request.evaluation)):
-        if given is not None and not Path(given).expanduser().exists():
-            raise UsageError(f"{option} {given} does not exist; check the path.")
+    """Raises UsageError, CheckpointError (labels): a path that is not there; OutputError: --output cannot be written."""
+    if request.labels is not None and not Path(request.labels).exists():
+        raise CheckpointError(f"--labels {request.labels} cannot be read (it does not exist); check the path.")
+    if request.evaluation is not None and not Path(request.evaluation).exists():
+        raise UsageError(f"--eval {request.evaluation} does not exist; check the path.")
     if request.calibration is not None:
         find_images(Path(request.calibration))
     if writes:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_OPSET", "PLACES_HELP", "ExportOptions"]
 
 DEFAULT_OPSET = 18
+_INPUT, _PREPROCESSING, _OUTPUT = "Input", "Preprocessing", "Output"  # headings of --help
+_QUANTISATION, _EVALUATION = "Quantisation", "Evaluation and proofs"
 _NAMED = ", ".join(f"{row.name} ({row.hint})" if row.hint else row.name for row in FORMATS.values())
 _FORMATS_HELP = f"{_NAMED} or all, which is {' and '.join(IN_ALL)}; repeatable."
 _USUAL = ", ".join(f"{precision} for {row.title}" for row in FORMATS.values() for precision in row.usual)
@@ -48,61 +50,49 @@ class ExportOptions:
     it, and how a picture becomes its pixels (a PreprocessSpec, or the content of a preprocessor_config.json).
     """
 
-    variant: str | None = field(
-        default=None,
-        metadata=option(str, "WIDTH", "0.5 0.75 1.0 1.25 1.5 1.75 2.0; default: the checkpoint's, or 1.0."),
-    )
     weights: str | Path | nn.Module = field(
         default="auto",
         kw_only=False,
-        metadata=option(str, "WEIGHTS", "auto, demo, untrained, a hub id, a file or a folder."),
+        metadata=option(str, "WEIGHTS", "auto, demo, untrained, a hub id, a file or a folder.", panel=_INPUT),
     )
     name: str | None = None
     preprocess: PreprocessSpec | Mapping[str, object] | None = None
-    task: str | None = field(
-        default=None, metadata=option(str, "TASK", "classify or segment; default: what the checkpoint is for.")
-    )
-    formats: Sequence[FormatName | Literal["all"]] = field(
-        default=IN_ALL,
+    variant: str | None = field(
+        default=None,
         metadata=option(
-            list,
-            "FORMAT",
-            _FORMATS_HELP,
-            "--format",
-            "-f",
-            parse=parse_formats,
+            str, "WIDTH", "0.5 0.75 1.0 1.25 1.5 1.75 2.0; default: the checkpoint's, or 1.0.", panel=_INPUT
         ),
     )
-    output: str | Path = field(
-        default=Path(), metadata=option(Path, "FOLDER", "Where the bundle's folder is made.", "--output", "-o")
+    task: str | None = field(
+        default=None,
+        metadata=option(str, "TASK", "classify or segment; default: what the checkpoint is for.", panel=_INPUT),
     )
-    overwrite: bool = field(default=False, metadata=option(bool, None, "Replace the bundle that is there."))
     image_size: tuple[int, int] | None = field(
         default=None,
-        metadata=option(str, "N|HxW", "Pixels, multiples of 32; default: the checkpoint's.", parse=parse_image_size),
-    )
-    io: IO = field(
-        default="image",
-        metadata=option(str, "IO", "image: uint8 RGB in, probabilities out; tensor: the bare network.", parse=parse_io),
-    )
-    output_kind: OutputKind = field(
-        default="scores",
         metadata=option(
-            str,
-            "KIND",
-            "Of segmentation: scores, logits at the network's resolution; or mask, each pixel's class.",
-            parse=parse_output_kind,
+            str, "N|HxW", "Pixels, multiples of 32; default: the checkpoint's.", parse=parse_image_size, panel=_INPUT
         ),
     )
-    opset: int = field(default=DEFAULT_OPSET, metadata=option(int, "N", "ONNX opset, 13 to 20."))
-    dynamic_batch: bool = field(default=False, metadata=option(bool, None, "Leave the batch open (ONNX only)."))
     labels: str | Path | None = field(
-        default=None, metadata=option(Path, "FILE", "Text file with one class name a line.")
+        default=None, metadata=option(Path, "FILE", "Text file with one class name a line.", panel=_INPUT)
     )
     weights_key: str | None = field(
         default=None,
         metadata=option(
-            str, "KEY", "Which weights of a training checkpoint that holds several sets; default: averaged ones (EMA)."
+            str,
+            "KEY",
+            "Which weights of a training checkpoint that holds several sets; default: averaged ones (EMA).",
+            panel=_INPUT,
+        ),
+    )
+    arithmetic: str | None = field(
+        default=None,
+        metadata=option(
+            str,
+            "CODE",
+            "transformers or ml-cvnets (timm), where they compute differently; default: the checkpoint's names tell.",
+            parse=parse_arithmetic,
+            panel=_INPUT,
         ),
     )
     channel_order: ChannelOrder | None = field(
@@ -112,6 +102,7 @@ class ExportOptions:
             "ORDER",
             "RGB or BGR, what the network was trained in; default here and below: what the checkpoint says.",
             parse=parse_channel_order,
+            panel=_PREPROCESSING,
         ),
     )
     resize: int | tuple[int, int] | Literal["none"] | None = field(
@@ -121,64 +112,79 @@ class ExportOptions:
             "SIZE",
             "Before the crop: N for the shortest edge, HxW to stretch to, or none.",
             parse=parse_resize,
+            panel=_PREPROCESSING,
         ),
     )
     crop: tuple[int, int] | None = field(
         default=None,
-        metadata=option(str, "N|HxW", "Pixels of the centre crop, which is the network's input.", parse=parse_crop),
-    )
-    resample: Resample | None = field(
-        default=None, metadata=option(str, "FILTER", "bilinear or bicubic.", parse=parse_resample)
-    )
-    arithmetic: str | None = field(
-        default=None,
         metadata=option(
             str,
-            "CODE",
-            "transformers or ml-cvnets (timm), where they compute differently; default: the checkpoint's names tell.",
-            parse=parse_arithmetic,
+            "N|HxW",
+            "Pixels of the centre crop, which is the network's input.",
+            parse=parse_crop,
+            panel=_PREPROCESSING,
         ),
+    )
+    resample: Resample | None = field(
+        default=None, metadata=option(str, "FILTER", "bilinear or bicubic.", parse=parse_resample, panel=_PREPROCESSING)
+    )
+    output: str | Path = field(
+        default=Path(),
+        metadata=option(
+            Path, "FOLDER", "Folder in which the bundle's own folder is made.", "--output", "-o", panel=_OUTPUT
+        ),
+    )
+    overwrite: bool = field(
+        default=False, metadata=option(bool, None, "Replace the bundle that is there.", panel=_OUTPUT)
+    )
+    formats: Sequence[FormatName | Literal["all"]] = field(
+        default=IN_ALL,
+        metadata=option(list, "FORMAT", _FORMATS_HELP, "--format", "-f", parse=parse_formats, panel=_OUTPUT),
+    )
+    io: IO = field(
+        default="image",
+        metadata=option(
+            str,
+            "IO",
+            "image: uint8 RGB in, probabilities out; tensor: the bare network.",
+            parse=parse_io,
+            panel=_OUTPUT,
+        ),
+    )
+    output_kind: OutputKind = field(
+        default="scores",
+        metadata=option(
+            str,
+            "KIND",
+            "Of segmentation: scores, logits at the network's resolution; or mask, each pixel's class.",
+            parse=parse_output_kind,
+            panel=_OUTPUT,
+        ),
+    )
+    opset: int = field(default=DEFAULT_OPSET, metadata=option(int, "N", "ONNX opset, 13 to 20.", panel=_OUTPUT))
+    dynamic_batch: bool = field(
+        default=False, metadata=option(bool, None, "Leave the batch open (ONNX only).", panel=_OUTPUT)
+    )
+    report: bool = field(
+        default=True, metadata=option(bool, None, "Leave out report.html and the model card.", panel=_OUTPUT)
     )
     quantize: Sequence[Precision | Literal["none"]] | None = field(
         default=None,
-        metadata=option(
-            list,
-            "SCHEME",
-            _QUANTIZE_HELP,
-            parse=parse_quantize,
-        ),
+        metadata=option(list, "SCHEME", _QUANTIZE_HELP, parse=parse_quantize, panel=_QUANTISATION),
     )
     calibration: str | Path | None = field(
-        default=None, metadata=option(Path, "FOLDER", "Pictures like those the app will see, 200 or more.")
+        default=None,
+        metadata=option(Path, "FOLDER", "Images like those the app will see, 200 or more.", panel=_QUANTISATION),
     )
-    calibration_samples: int = field(default=DEFAULT_SAMPLES, metadata=option(int, "N", "How many of them are used."))
-    seed: int = field(default=DEFAULT_SEED, metadata=option(int, "N", "Which of them."))
+    calibration_samples: int = field(
+        default=DEFAULT_SAMPLES, metadata=option(int, "N", "Number of calibration images.", panel=_QUANTISATION)
+    )
+    seed: int = field(
+        default=DEFAULT_SEED, metadata=option(int, "N", "Random seed for sampling them.", panel=_QUANTISATION)
+    )
     learning_steps: int | None = field(
-        default=None, metadata=option(int, "N", "Gradient steps on int8 ranges; default: by the size.")
-    )
-    evaluation: str | Path | None = field(
         default=None,
-        metadata=option(
-            Path, "FOLDER|CSV", "Labelled pictures, or pictures with masks, to measure accuracy.", "--eval"
-        ),
-    )
-    split: str | None = field(
-        default=None,
-        metadata=option(
-            str,
-            "NAME",
-            "Of a PASCAL VOC folder: the pictures in ImageSets/Segmentation/NAME.txt, such as val; default: all masks.",
-        ),
-    )
-    ignore: Sequence[int] = field(
-        default=(),
-        metadata=option(
-            list, "N,N", "Indices of masks whose pixels do not count, beside 255; repeatable.", parse=parse_ignore
-        ),
-    )
-    reduce_labels: bool = field(
-        default=False,
-        metadata=option(bool, None, "Of masks, 0 is no class and k is class k - 1, as in ADE20K."),
+        metadata=option(int, "N", "Gradient steps on int8 ranges; default: by the size.", panel=_QUANTISATION),
     )
     min_agreement: float | None = field(
         default=None,
@@ -186,21 +192,62 @@ class ExportOptions:
             float,
             "SHARE",
             "Keep blocks float until int8 has this share of float's answers (top-1, or pixels), such as 0.99.",
+            panel=_QUANTISATION,
         ),
     )
     max_drop: float | None = field(
-        default=None, metadata=option(float, "POINTS", "The same for points of top-1 or mIoU on --eval.")
+        default=None,
+        metadata=option(
+            float,
+            "POINTS",
+            "Keep blocks float until int8 loses at most so many points of top-1 or mIoU on --eval.",
+            panel=_QUANTISATION,
+        ),
     )
     force: bool = field(
-        default=False, metadata=option(bool, None, "Calibrate on few pictures; write a model that collapsed.")
+        default=False,
+        metadata=option(bool, None, "Allow few calibration images, and a model that collapsed.", panel=_QUANTISATION),
+    )
+    evaluation: str | Path | None = field(
+        default=None,
+        metadata=option(
+            Path,
+            "FOLDER|CSV",
+            "Labelled images, or images with masks, to measure accuracy.",
+            "--eval",
+            panel=_EVALUATION,
+        ),
+    )
+    split: str | None = field(
+        default=None,
+        metadata=option(
+            str,
+            "NAME",
+            "Of a PASCAL VOC folder: the images in ImageSets/Segmentation/NAME.txt, such as val; default: all masks.",
+            panel=_EVALUATION,
+        ),
+    )
+    ignore: Sequence[int] = field(
+        default=(),
+        metadata=option(
+            list,
+            "N,N",
+            "Mask indices whose pixels do not count, beside 255; repeatable.",
+            parse=parse_ignore,
+            panel=_EVALUATION,
+        ),
+    )
+    reduce_labels: bool = field(
+        default=False,
+        metadata=option(bool, None, "Masks count classes from 1, and 0 is no class, as in ADE20K.", panel=_EVALUATION),
     )
     prove: Sequence[str] = field(
         default=(),
         metadata=option(
             list,
             "PLACE",
-            f"Write it only if its files run there: {PLACES_HELP}",
+            f"Write the bundle only if its files run there: {PLACES_HELP}",
             parse=parse_words,
+            panel=_EVALUATION,
         ),
     )
-    report: bool = field(default=True, metadata=option(bool, None, "Leave out report.html and the model card."))

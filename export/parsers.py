@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mvit2.bundle.manifest import IO, OutputKind, Precision
+from mvit2.bundle.manifest import IO, OutputKind, Precision, precision_named
 from mvit2.errors import UsageError, did_you_mean
 from mvit2.network.mobilevitv2_config import PATCH_RULES
 
@@ -43,8 +43,12 @@ def parse_words(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_quantize(given: str | Sequence[str]) -> tuple[Precision, ...]:
-    """``--quantize`` words in the order of QUANTIZE; "none" stands alone. Raises UsageError with a suggestion."""
-    words = parse_words(given)
+    """``--quantize`` words, or "fp16" and its like, in the order of QUANTIZE; "none" stands alone.
+
+    Raises UsageError with a suggestion.
+    """
+    words = [precision_named(word) or word for word in parse_words(given)]
+    words = ["none" if word == "float32" else word for word in words]
     for word in words:
         if word not in (*QUANTIZE, "none"):
             near = did_you_mean(word, (*QUANTIZE, "none"))

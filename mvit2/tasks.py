@@ -111,10 +111,11 @@ TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (CLASS
 
 
 def find_task(name: str) -> Task:
-    """The task called ``name``. Raises UsageError, naming near misses."""
-    if name not in TASKS:
+    """The task called ``name``, or as the hub and manifests call it. Raises UsageError, naming near misses."""
+    task = TASKS.get(name) or next((task for task in TASKS.values() if task.manifest == name), None)
+    if task is None:
         raise UsageError(f"unknown task {name!r}; choose one of {', '.join(TASKS)}.{did_you_mean(name, TASKS)}")
-    return TASKS[name]
+    return task
 
 
 def task_of(tensors: Iterable[str]) -> Task | None:

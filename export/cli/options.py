@@ -124,7 +124,7 @@ Threads = Annotated[int, Number(metavar="N", help="Threads of one inference.")]
 
 Variant = Annotated[str | None, typer_option(ExportRequest, "variant")]
 Labels = Annotated[Path | None, typer_option(ExportRequest, "labels")]
-Overwrite = Annotated[bool, Opt("--overwrite", help="Replace the bundle that is there.")]
+Overwrite = Annotated[bool, Opt("--overwrite", help="Replace the folder that is there.")]
 
 Strict = Annotated[bool, Opt("--strict", help="Fail where a file was never compared with torch.")]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by mvit2-export.")]

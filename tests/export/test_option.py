@@ -93,6 +93,9 @@ def test_help_is_made_from_the_fields(command: str, run: Run) -> None:
     ("given", "attribute", "expected"),
     [
         ({"formats": "onnx"}, "formats", ("onnx",)),
+        ({"quantize": ["fp16", "int8"]}, "quantize", ("float16", "int8")),
+        ({"quantize": "half"}, "quantize", ("float16",)),
+        ({"quantize": "fp32"}, "quantize", ()),
         ({"formats": ["tflite", "all"]}, "formats", ("onnx", "tflite")),
         ({"quantize": ["none"]}, "quantize", ()),
         ({"quantize": ()}, "quantize", ()),

@@ -170,7 +170,7 @@ USAGE = [
     ("export --image-size 64x", 2, ["--image-size is '64x'", "HEIGHTxWIDTH such as 256x192."]),
     ("export --calibration {w}/bad/good.png", 2, ["good.png is no folder; name one with pictures"]),
     ("export --eval {w}/bad/none", 2, ["--eval", "/bad/none does not exist; check the path."]),
-    ("export --labels {w}/bad/none", 2, ["--labels", "/bad/none does not exist; check the path."]),
+    ("export --labels {w}/bad/none", 1, ["--labels", "/bad/none cannot be read", "check the path."]),
     ("export --output {w}/bad/good.png/x", 1, ["good.png is a file; name a folder."]),
     ("export --image-size abc", 2, ["--image-size is 'abc'", "HEIGHTxWIDTH such as 256x192."]),
     ("export --opset 3", 2, ["--opset is 3, accepted: 13 to 20."]),
