@@ -14,7 +14,7 @@ __all__ = ["refuse_early"]
 
 
 def refuse_early(request: ExportRequest, writes: bool = True) -> None:
-    """Raises UsageError, CheckpointError (labels): a path that is not there; OutputError: --output cannot be written."""
+    """Raises UsageError, CheckpointError: a path that is not there; OutputError: --output cannot be written."""
     if request.labels is not None and not Path(request.labels).exists():
         raise CheckpointError(f"--labels {request.labels} cannot be read (it does not exist); check the path.")
     if request.evaluation is not None and not Path(request.evaluation).exists():
