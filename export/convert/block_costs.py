@@ -19,7 +19,7 @@ from mvit2.network.mobilevit import TransformerLayer as MobileViTTransformerLaye
 from mvit2.network.mobilevitv2 import GlobalNorm, QueryKeyValue, SeparableSelfAttention, TransformerLayer
 from mvit2.network.network import Network
 
-from .fold_deeplabv3 import PyramidForm
+from .fold.deeplabv3 import PyramidForm
 
 __all__ = ["network_blocks"]
 

@@ -3,17 +3,18 @@
 A norm squares its input, and 256 * 256 is beyond that end: trained networks reach it. LiteRT's and ONNX Runtime's CPUs
 compute in float32, so no comparison on them shows it.
 
-Every transformer has a residual stream: ``conv_1x1`` begins it, ``out_proj`` and ``conv2`` add to it, and only norms
-read it. A norm undoes any factor of its input, if its epsilon has the square of that factor. So a power of two in those
-layers' weights and in the epsilons makes the squares small enough. float32 results keep every bit, and no operator is
-added; a multiplication inside each norm, k * (x - mean), would cost one pass over the map.
+Every transformer has a residual stream: ``conv_1x1`` begins it, attention and feed-forward layers add to it, and only
+norms read it. A norm undoes any factor of its input, if its epsilon has the square of that factor. So a power of two in
+those layers' weights and in the epsilons makes the squares small enough. float32 results keep every bit, and no
+operator is added; a multiplication inside each norm, k * (x - mean), would cost one pass over the map.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mvit2.network.architectures import without_backbone
 from mvit2.network.blocks import block_of
-from mvit2.network.mobilevitv2 import GlobalNorm, MobileViTV2Layer, TransformerLayer
+from mvit2.network.mobilevit import MobileViTLayer
+from mvit2.network.mobilevitv2 import GlobalNorm, MobileViTV2Layer
 from mvit2.network.network import Network
 
 __all__ = ["largest_values", "scale_streams"]
@@ -31,23 +33,65 @@ __all__ = ["largest_values", "scale_streams"]
 _LARGEST_DEVIATION = 64.0
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """A family's encoder layers with a residual stream.
+
+    Attributes:
+        norm: the type of all that read the stream.
+        mean: what such a norm subtracts.
+        writers: last parts of the names of the modules that add to the stream, below ``transformer``.
+    """
+
+    layer: type[nn.Module]
+    norm: type[nn.Module]
+    mean: Callable[[Tensor], Tensor]
+    writers: tuple[str, ...]
+
+
+_KINDS = (
+    _Kind(MobileViTV2Layer, GlobalNorm, GlobalNorm.mean, ("attention.out_proj", "ffn.conv2")),
+    _Kind(MobileViTLayer, nn.LayerNorm, lambda x: x.mean(-1, keepdim=True), ("output.dense",)),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stream:
+    layer: nn.Module
+    kind: _Kind
+
+    @property
+    def norms(self) -> list[nn.Module]:
+        return [module for module in self.layer.modules() if isinstance(module, self.kind.norm)]
+
+    def scale(self, factor: float) -> None:
+        named = self.layer.get_submodule("transformer").named_modules()
+        writers = [module for name, module in named if name.endswith(self.kind.writers)]
+        for writer in (self.layer.get_submodule("conv_1x1"), *writers):
+            for parameter in writer.parameters():
+                parameter.mul_(factor)
+        for norm in self.norms:
+            assert isinstance(norm, GlobalNorm | nn.LayerNorm)
+            norm.eps *= factor * factor
+
+
 @torch.no_grad()
 def scale_streams(model: Network, pixel_values: Tensor) -> None:
     """Scale every residual stream of ``model``, in place, by the power of two that ``pixel_values`` call for.
 
     Streams that are small enough stay as they are.
     """
-    layers = [module for module in model.modules() if isinstance(module, MobileViTV2Layer)]
-    deviations = dict.fromkeys(layers, 0.0)
+    streams = [_Stream(m, kind) for m in model.modules() for kind in _KINDS if isinstance(m, kind.layer)]
+    deviations = dict.fromkeys(streams, 0.0)
 
-    def measure(layer: MobileViTV2Layer, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def measure(stream: _Stream, inputs: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        deviations[layer] = max(deviations[layer], float((x - GlobalNorm.mean(x)).abs().max()))
+        deviations[stream] = max(deviations[stream], float((x - stream.kind.mean(x)).abs().max()))
 
     hooks = [
-        norm.register_forward_pre_hook(lambda norm, inputs, layer=layer: measure(layer, norm, inputs))
-        for layer in layers
-        for norm in _norms(layer)
+        norm.register_forward_pre_hook(lambda _, inputs, stream=stream: measure(stream, inputs))
+        for stream in streams
+        for norm in stream.norms
     ]
     try:
         for image in pixel_values:
@@ -55,24 +99,9 @@ def scale_streams(model: Network, pixel_values: Tensor) -> None:
     finally:
         for hook in hooks:
             hook.remove()
-    for layer, deviation in deviations.items():
+    for stream, deviation in deviations.items():
         if math.isfinite(deviation) and deviation > _LARGEST_DEVIATION:
-            _scale_stream(layer, 2.0 ** -math.ceil(math.log2(deviation / _LARGEST_DEVIATION)))
-
-
-def _norms(layer: MobileViTV2Layer) -> list[GlobalNorm]:
-    """Those that read the layer's residual stream: all of them."""
-    return [module for module in layer.modules() if isinstance(module, GlobalNorm)]
-
-
-def _scale_stream(layer: MobileViTV2Layer, factor: float) -> None:
-    blocks = [module for module in layer.transformer.modules() if isinstance(module, TransformerLayer)]
-    added = [part for block in blocks for part in (block.attention.out_proj, block.ffn.conv2)]
-    for part in (layer.conv_1x1, *added):
-        for parameter in part.parameters():
-            parameter.mul_(factor)
-    for norm in _norms(layer):
-        norm.eps *= factor * factor
+            stream.scale(2.0 ** -math.ceil(math.log2(deviation / _LARGEST_DEVIATION)))
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types

@@ -3,7 +3,7 @@
 1. ``name_output``: TensorFlow calls the output Identity; it gets its name of the ONNX model back.
 2. ``scale_input``: uint8 pixels enter through a CAST, which no delegate takes and which says nothing of what a pixel
    means. The input gets the scale 1/255 and zero-point 0, the CAST becomes a DEQUANTIZE, and the stem's weights give
-   back the scale that export/convert/fold.py put into them. XNNPACK then runs every operator, and clients that read
+   back the scale that export/convert/contract.py put into them. XNNPACK then runs every operator, and clients that read
    the input's quantisation find the normalisation in it.
 3. ``narrow_argmax``: ONNX counts classes in int64, for which accelerators have no ARG_MAX; int32 counts as far.
 4. ``keep_maps``: two 1x1 layers in a row compute on [N * H * W, C], one row a pixel, and a RESHAPE makes a map of it

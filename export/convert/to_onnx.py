@@ -24,6 +24,11 @@ from .onnx_input import with_dequantised_input
 
 __all__ = ["convert", "metadata_props", "simplify", "to_onnx"]
 
+_SKIPPED = (
+    "fuse_consecutive_reduce",  # means stay in two steps (mvit2.network.mobilevitv2.GlobalNorm)
+    "fuse_qkv",  # query, key and value stay the layers that quantize/plan.py knows, and no slices cut them apart
+)
+
 
 def convert(job: Conversion) -> Made:
     """Write the float32 model; it goes by the name of "ONNX as exported" before it is simplified.
@@ -76,8 +81,8 @@ def to_onnx(
 def simplify(model: onnx.ModelProto, metadata: Mapping[str, str]) -> onnx.ModelProto:
     """Fold what is constant, check the result and stamp it with ``metadata``. Raises ConversionError."""
     try:
-        # The means stay in two steps (mvit2.network.mobilevitv2.GlobalNorm). What is computed is compared later.
-        simplified: onnx.ModelProto = onnxsim.simplify(model, skipped_optimizers=["fuse_consecutive_reduce"])[0]
+        # What is computed is compared later.
+        simplified: onnx.ModelProto = onnxsim.simplify(model, skipped_optimizers=list(_SKIPPED))[0]
         onnx.helper.set_model_props(simplified, dict(metadata))
         onnx.checker.check_model(simplified, full_check=True)
     except (RuntimeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -49,8 +49,10 @@ def to_tflite(model: onnx.ModelProto, scale: float, scratch: Path) -> Mapping[Pr
     Args:
         scale: of a uint8 input, whose pixels the network sees as ``pixel * scale``; other inputs have none.
 
-    Raises ConversionError that names the log file, which then survives in the system's temporary folder.
+    Raises ConversionError: a graph that onnx2tf would get wrong; or one that names the log file, which then survives in
+    the system's temporary folder.
     """
+    _refuse_moved_batches(model)
     work = Path(tempfile.mkdtemp(prefix="onnx2tf-", dir=scratch))
     (work / _SAMPLES).write_bytes(_samples())
     onnx.save(model, work / "model.onnx")
@@ -66,6 +68,17 @@ def to_tflite(model: onnx.ModelProto, scale: float, scratch: Path) -> Mapping[Pr
     if ended.how or not converted.is_file():
         raise ConversionError(_failure(ended))
     return _finish(converted, model.graph.output[0].name, scale)
+
+
+def _refuse_moved_batches(model: onnx.ModelProto) -> None:
+    """onnx2tf 1.28.8 guesses what a Transpose does that moves axis 0: of two equal sizes it takes the wrong one."""
+    for node in model.graph.node:
+        order = next((list(a.ints) for a in node.attribute if a.name == "perm"), [-1])
+        if node.op_type == "Transpose" and order[0] != 0:
+            raise ConversionError(
+                f"{node.name or node.output[0]} is a Transpose that moves axis 0, which onnx2tf may get wrong without "
+                "a word; no network of ours has one: write it with reshapes."
+            )
 
 
 def _samples() -> bytes:

@@ -1,7 +1,7 @@
 """Which families of networks there are: a row for each, with its configuration and how its networks are built.
 
 Everything that is said of a family and needs no torch is here. What does need it goes by the types of a network's
-modules: export/convert/fold.py, export/convert/block_costs.py, quantize/learn/simulate.py.
+modules: export/convert/fold/, export/convert/block_costs.py, quantize/learn/simulate.py.
 """
 
 from __future__ import annotations

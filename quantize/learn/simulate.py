@@ -146,7 +146,7 @@ class Simulation:
     """``model``'s export form with its ``layers`` in the order in which they are computed.
 
     Args:
-        form: as export/convert/fold.py makes it, with an open batch; taken over.
+        form: as export/convert/fold/export_form.py makes it, with an open batch; taken over.
         as_image: the artifact takes RGB pixels, and the stem is prepared for them; else the bare network's input.
     """
 

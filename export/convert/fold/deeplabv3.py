@@ -5,7 +5,7 @@
 2. Of a dilated 3x3 convolution the taps that lie outside of the map at every pixel are cut: with a rate of 18 on a map
    of 16 x 16 it is its centre, a 1x1 convolution.
 
-Both are exact in real arithmetic. BatchNorms are to be folded before (export/convert/fold.py).
+Both are exact in real arithmetic. BatchNorms are to be folded before (export/convert/fold/export_form.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from mvit2.network.deeplabv3 import DeepLabV3, ImagePooling, SpatialPyramid
 from mvit2.network.layers import ConvLayer, Pointwise
+
+from .parts import assign
 
 __all__ = ["PyramidForm", "fold_head"]
 
@@ -37,13 +39,13 @@ class PyramidForm(nn.Module):
         c = joint.out_channels
         self.pooled = pooling.conv_1x1
         self.context = ConvLayer(c, c, norm=False)
-        _assign(self.context.convolution, joint.weight[:, -c:], None)
+        assign(self.context.convolution, joint.weight[:, -c:], None)
         self.convs = nn.ModuleList(self_and_around)
         if map_size is not None:
             for layer in self.convs:
                 _cut_taps(layer, map_size)
         self.project = ConvLayer(joint.in_channels - c, c, norm=False)
-        _assign(self.project.convolution, joint.weight[:, :-c], joint.bias)
+        assign(self.project.convolution, joint.weight[:, :-c], joint.bias)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C5, h, w) -> (B, C, h, w)
         # In the order of the TFLite graph, by which quantize/ knows the layers.
@@ -70,13 +72,8 @@ def _cut_taps(layer: nn.Module, map_size: tuple[int, int]) -> None:
     conv = layer.convolution
     for axis, edge in enumerate(map_size):
         if conv.kernel_size[axis] == 3 and conv.dilation[axis] >= edge:
-            _assign(conv, conv.weight.narrow(2 + axis, 1, 1), conv.bias)
+            assign(conv, conv.weight.narrow(2 + axis, 1, 1), conv.bias)
             for name in ("kernel_size", "padding", "dilation"):
                 pair = list(getattr(conv, name))
                 pair[axis] = 0 if name == "padding" else 1
                 setattr(conv, name, tuple(pair))
-
-
-def _assign(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> None:
-    conv.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
-    conv.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
