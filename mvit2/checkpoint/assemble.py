@@ -9,6 +9,7 @@ from mvit2.errors import CheckpointError
 from mvit2.image.preprocess_spec import Layout
 from mvit2.network.architectures import hub_id, row_of
 from mvit2.network.config import NetworkConfig
+from mvit2.regular_files import read_text
 from mvit2.tasks import CLASSIFY, Task
 
 from .checkpoint import Checkpoint, Opened, Preprocess
@@ -24,7 +25,7 @@ def assemble(
 
     Raises CheckpointError: another variant than ``variant``, labels or tensors that do not fit.
     """
-    from .tensors import fingerprint, load_weights
+    from .tensors import check_fit, fingerprint, load_weights, outline
 
     where = opened.where
     found, row = opened.config.variant_name, row_of(opened.config)
@@ -38,6 +39,7 @@ def assemble(
     notes = (*([source.warning] if source.warning else []), *opened.notes, *preprocess.assumptions)
     if config.labels[0] == "LABEL_0":
         notes += (f"{where} does not name its classes: they are called LABEL_0 ... unless --labels FILE is given.",)
+    check_fit(outline(lambda: row.build(opened.task, config)), opened.tensors, where)  # before it takes memory
     model = row.build(opened.task, config).eval()
     load_weights(model, opened.tensors, where)
     return Checkpoint(
@@ -75,7 +77,7 @@ def relabelled(config: NetworkConfig, file: Path | None) -> NetworkConfig:
     names = config.labels
     if file is not None:
         try:
-            names = tuple(file.read_text(encoding="utf-8-sig").splitlines())
+            names = tuple(read_text(file, "utf-8-sig").splitlines())
         except (OSError, UnicodeDecodeError) as error:
             raise CheckpointError(f"--labels {file} cannot be read ({error}); give a text file in UTF-8.") from None
         if len(names) != config.num_labels:

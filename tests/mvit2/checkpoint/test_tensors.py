@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import random
@@ -270,3 +271,46 @@ def test_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
     for weights in (tmp_path, tmp_path / "model.safetensors"):
         with pytest.raises(CheckpointError, match=r"found none|it is a pipe or a device"):
             load_checkpoint(str(weights))
+
+
+# ---- small files that ask for all memory ----
+
+DEMO = Path(mvit2.__file__).parent / "checkpoints" / "0.5"
+HUGE = {"base_attn_unit_dims": [2048] * 3, "width_multiplier": 8, "n_attn_blocks": [64] * 3, "ffn_multiplier": 16}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (HUGE, "the tensors do not fit this network: "),  # each value is possible, together they are terabytes
+        (
+            {"id2label": None, "num_labels": 10**12},
+            "num_labels is 1000000000000, accepted: an integer from 1 to 65",
+        ),
+        ({"id2label": None, "num_labels": 10**8}, "num_labels is 100000000, accepted: an integer from 1 to 65536."),
+        ({"id2label": None, "num_labels": -1}, "num_labels is -1, accepted: an integer from 1 to 65536."),
+    ],
+    ids=["terabytes", "10^12 classes", "10^8 classes", "-1 classes"],
+)
+def test_a_configuration_that_asks_for_all_memory(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    config = json.loads((DEMO / "config.json").read_text())
+    config = {k: v for k, v in {**config, **changes}.items() if v is not None and k != "label2id"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for name in ("model.safetensors", "preprocessor_config.json"):
+        (tmp_path / name).symlink_to(DEMO / name)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(str(tmp_path))
+    assert said in str(caught.value)
+
+
+def test_a_head_of_more_classes_than_anything_has(model: MobileViTV2Classifier, tmp_path: Path) -> None:
+    bias, weight = torch.zeros(65_537), torch.zeros(65_537, 1)
+    torch.save({**model.state_dict(), HEAD: bias, "classifier.weight": weight}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="number of classes is 65537, accepted: at most 65536"):
+        load_checkpoint(str(tmp_path / "x.pt"))
+
+
+def test_labels_are_read_from_a_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.txt")
+    with pytest.raises(CheckpointError, match="cannot be read \\(it is a pipe or a device"):
+        load_checkpoint("demo", "0.5", tmp_path / "labels.txt")
