@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 import shutil
 import tempfile
@@ -13,6 +15,9 @@ from mvit2.bundle.manifest import MANIFEST
 from mvit2.errors import OutputError
 
 __all__ = ["check_files", "check_parent", "check_target", "files_under_construction", "under_construction"]
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def check_target(target: Path, overwrite: bool, proof: str = MANIFEST) -> None:
@@ -61,21 +66,29 @@ def _check_writable(folder: Path) -> None:
 
 
 @contextmanager
-def under_construction(target: Path) -> Iterator[Path]:
+def under_construction(target: Path, overwrite: bool = True) -> Iterator[Path]:
     """A folder that becomes ``target`` when the block ends well, and vanishes when it does not.
 
-    Raises OutputError when the disk is full or refuses.
+    Raises OutputError when the disk is full or refuses, and where another process writes the same ``target``: at once
+    while it does; at the end, without ``overwrite``, where it did in between.
     """
     building = _hidden(target)
     try:
-        try:
-            building.mkdir()
-            yield building
-            _swap(building, target)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+        with _claimed(target):
+            try:
+                building.mkdir()
+                yield building
+                if not overwrite and target.is_dir() and any(target.iterdir()):
+                    raise OutputError(
+                        f"{target} was made by another process in the meantime, and is left as it is; replace it with "
+                        "--overwrite, or choose another --output."
+                    )
+                _swap(building, target)
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
     except OSError as error:
-        where = error.filename or f"{target}, or temporary files in {tempfile.gettempdir()},"
+        elsewhere = error.errno in _FULL or not error.filename  # then the name may be that of what was read
+        where = f"{target}, or temporary files in {tempfile.gettempdir()}," if elsewhere else error.filename
         reason = error.strerror or error
         raise OutputError(f"writing {where} failed: {reason}. {target} is as it was before.") from None
 
@@ -97,6 +110,37 @@ def files_under_construction(folder: Path) -> Iterator[Path]:
             shutil.rmtree(building, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"writing {error.filename or folder} failed: {error.strerror or error}.") from None
+
+
+@contextmanager
+def _claimed(target: Path) -> Iterator[None]:
+    """Nobody else writes ``target`` meanwhile. Raises OutputError: somebody does. A dead process claims nothing."""
+    claim = target.with_name(f".{target.name}.lock")
+    descriptor = os.open(claim, os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        if not _locked(descriptor):
+            raise OutputError(f"{target} is being written by another process; wait for it, or choose another --output.")
+        try:
+            yield
+        finally:
+            claim.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock is ours; where there are none, as on Windows and some network disks, all of them are."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _swap(building: Path, target: Path) -> None:

@@ -50,7 +50,10 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
     name = bundle_name(request, checkpoint)
     target = Path(request.output).expanduser().absolute() / name
     check_target(target, request.overwrite)
-    with under_construction(target) as building, tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
+    with (
+        under_construction(target, request.overwrite) as building,
+        tempfile.TemporaryDirectory(prefix="mvit2-") as scratch,
+    ):
         card = model_card(name, checkpoint, request.io, request.output_kind)
         output = output_of(request, checkpoint)
         manifest = run_steps(Build(request, checkpoint, card, output, building, Path(scratch), listener))

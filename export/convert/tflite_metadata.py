@@ -89,14 +89,11 @@ class ModelCard:
     def facts(self) -> dict[str, object]:
         """By the keys of ONNX's metadata_props, there with "mvit2." in front."""
         spec = self.preprocess
-        height, width = spec.image_size
-        resize = f"shortest edge to {spec.resize_shortest}" if spec.resize_shortest else f"to {spec.resize_exact}"
-        resize = f"{spec.resample} resize, {resize}" if spec.resize_shortest or spec.resize_exact else "no resize"
         return {
             "name": self.name,
             "description": f"{self.title} {self.variant}: {self.task.manifest.replace('-', ' ')}, "
             f"{len(self.labels)} classes. "
-            f"Preprocessing: {resize}, centre crop {width}x{height}.",
+            f"Preprocessing: {spec.as_sentence()}.",
             "author": f"weights {self.weights.name} ({self.weights.origin}), exported by mvit2 {VERSION}",
             "license": "that of the weights",
             "version": self.weights.sha256[:16],

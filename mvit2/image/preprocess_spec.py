@@ -112,6 +112,16 @@ class PreprocessSpec:
         """Whether ``mean`` or ``std`` changes anything."""
         return (self.mean, self.std) != ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
+    def as_sentence(self) -> str:
+        """How a picture becomes pixels, as the description in every model file says it; what a graph does is not in it.
+
+        ``bilinear resize, shortest edge to 288, centre crop 256x256``: width x height.
+        """
+        height, width = self.image_size
+        resize = f"shortest edge to {self.resize_shortest}" if self.resize_shortest else f"to {self.resize_exact}"
+        resize = f"{self.resample} resize, {resize}" if self.resize_shortest or self.resize_exact else "no resize"
+        return f"{resize}, centre crop {width}x{height}"
+
     def in_words(self) -> str:
         """``BGR, edge 144 -> crop 128x128, bilinear``: height x width; scale, mean, std where unusual."""
         height, width = self.image_size

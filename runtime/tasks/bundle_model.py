@@ -15,6 +15,7 @@ from mvit2.image.preprocess import to_pixel_values
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.runtime.engines.backend import Backend
 from mvit2.runtime.engines.table import open_any
+from mvit2.runtime.verify.made_for import require_same_preprocessing
 from mvit2.tasks import Task, require_task
 
 from .outputs import PROBABILITIES, Output, output_of
@@ -113,4 +114,5 @@ def open_artifact(bundle: Path, manifest: Manifest, artifact: Artifact, threads:
         )
     if found != said:
         raise BundleError(f"{bundle / artifact.file.path} maps {found}, the manifest says {said}. Export it again.")
+    require_same_preprocessing(bundle / artifact.file.path, manifest.preprocess, backend)
     return backend

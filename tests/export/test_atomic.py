@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -53,6 +53,33 @@ def test_a_finished_folder_takes_its_place(before: Files | None, tmp_path: Path)
     build(target)
     assert files_of(target) == NEW
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_second_writer_is_told_at_once(tmp_path: Path) -> None:
+    """While the first writes, in this process or another; afterwards the place is free again."""
+    target = tmp_path / NAME
+    script = (
+        "import sys; from pathlib import Path; from mvit2.export.atomic import under_construction\n"
+        "with under_construction(Path(sys.argv[1])): print('wrote')"
+    )
+    with under_construction(target) as building:
+        put(building, NEW)
+        with pytest.raises(OutputError, match="is being written by another process; wait for it"):
+            build(target)
+        done = subprocess.run([sys.executable, "-c", script, target], capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and "is being written by another process" in done.stderr
+    assert files_of(target) == NEW and list(tmp_path.iterdir()) == [target]
+    build(target)
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_what_another_made_in_the_meantime_is_replaced_only_if_asked(overwrite: bool, tmp_path: Path) -> None:
+    target = tmp_path / NAME
+    told = nullcontext() if overwrite else pytest.raises(OutputError, match="was made by another process in the mean")
+    with told, under_construction(target, overwrite) as building:
+        put(building, NEW)
+        put(target, OLD)
+    assert files_of(target) == (NEW if overwrite else OLD) and list(tmp_path.iterdir()) == [target]
 
 
 def test_permissions_are_those_of_any_new_folder(tmp_path: Path) -> None:

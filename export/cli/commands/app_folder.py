@@ -48,7 +48,7 @@ def app_folder(
     folder = _folder(bundle, platform, output)
     check_target(folder, overwrite, f"{TARGETS[platform].model}/manifest.json")
     values = content(manifest, chosen, wanted) | {"folder": folder.name}
-    with screen.step(f"app folder for {platform}"), under_construction(folder) as building:
+    with screen.step(f"app folder for {platform}"), under_construction(folder, overwrite) as building:
         write_app(building, platform, bundle, values)
     files = [file for file in folder.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files)

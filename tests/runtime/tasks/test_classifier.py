@@ -255,6 +255,11 @@ def _edited(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> None:
             lambda m: m["preprocess"].update(image_size=[128, 64]),
             "the manifest says ('uint8', (128, 64, 3), 'float32', (20,))",
         ),
+        (
+            lambda m: m["preprocess"].update(resample="bicubic"),
+            "was made for resample bilinear: one of them was edited",
+        ),
+        (lambda m: m["preprocess"].update(channel_order="RGB"), "was made for channel_order BGR"),
         (lambda m: m["artifacts"][0]["file"].update(sha256="0" * 64), "was changed"),
         (lambda m: m["artifacts"][0]["file"].update(path="model.onnx"), "is missing"),
     ],
@@ -267,3 +272,12 @@ def test_a_manifest_that_does_not_fit_its_files(
     with pytest.raises(BundleError) as caught:
         open_bundle(bundle)
     assert wrong in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("artifact", ["model_float32.onnx", "model_float32.tflite", "model_float16.tflite"])
+def test_preprocessing_that_was_edited_is_refused(artifact: str, demo_bundle: Path, tmp_path: Path) -> None:
+    """It is in the manifest and in every model file; edited in one of them, the answers would be wrong."""
+    bundle = Path(shutil.copytree(demo_bundle, tmp_path / "bundle"))
+    _edited(bundle, lambda manifest: manifest["preprocess"].update(resize_shortest=200))
+    with pytest.raises(BundleError, match=rf"shortest.*200.*{artifact} was made for .*shortest.*144"):
+        open_bundle(bundle, artifact)
