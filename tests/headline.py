@@ -29,9 +29,9 @@ from mvit2.runtime.machine import cpu_name
 from mvit2.runtime.timing import interleaved, paired_ratio
 
 ENGINES = {".onnx": "ONNX Runtime", ".tflite": "LiteRT"}
-THEIRS: Mapping[str, peers.Maker] = {  # transformers' network, by the end of the file that a tool makes of it
-    ".onnx": peers.transformers_onnx,
-    ".tflite": partial(peers.onnx2tf_tflite, "transformers", "float32"),
+THEIRS: Mapping[str, tuple[str, peers.Maker]] = {  # transformers' network: where a tool puts its file, and the tool
+    ".onnx": ("transformers.onnx", peers.transformers_onnx),
+    ".tflite": ("*/transformers_float32.tflite", partial(peers.onnx2tf_tflite, "transformers", "float32")),
 }
 LOWER_QUARTILE = 25  # percentile; of thread time, whose upper half holds what other programs did to the caches
 
@@ -59,19 +59,19 @@ class Row:
 def files_of(
     subject: peers.Subject, folder: Path, options: argparse.Namespace
 ) -> Iterator[tuple[tuple[str, ...], Path]]:
-    """(engine, precision, graph) and a file for each."""
-    folder.mkdir()
-    bundle = peers.ours(subject, folder)
+    """(engine, precision, graph) and a file for each; those that are in ``folder`` already are taken as they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    bundle = next(folder.glob("mobilevit*-*"), None) or peers.ours(subject, folder)
     for suffix, engine in ENGINES.items():
         for precision in options.precisions:
             yield (engine, precision, "mvit2"), bundle / f"model_{precision}{suffix}"
     for suffix in options.theirs:
         try:
-            yield (ENGINES[suffix], "float32", "transformers"), THEIRS[suffix](subject, folder)
+            place, make = THEIRS[suffix]
+            made = next(folder.glob(place), None) or make(subject, folder)
+            yield (ENGINES[suffix], "float32", "transformers"), made
         except (Exception, SystemExit) as error:  # whatever a tool raises is what its user would see
-            print(
-                f"{subject.variant}, {subject.edge} px: transformers' {suffix} cannot be made: {error}", file=sys.stderr
-            )
+            print(f"{subject.variant}, {subject.edge} px: no {suffix} of transformers' graph: {error}", file=sys.stderr)
 
 
 def measured(files: Mapping[tuple[str, ...], Path], runs: int) -> dict[tuple[str, ...], NDArray[np.float64]]:
@@ -157,6 +157,7 @@ def main() -> None:
         help="transformers' own graph; .tflite takes long",
     )
     parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("--keep", type=Path, help="make the files in this folder, and take those that are there")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--plot", type=Path, help="draw the ratios there: .png, .svg or .pdf")
     options = parser.parse_args()
@@ -171,9 +172,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mvit2-headline-") as scratch:
         for pair in pairs:
             for edge in options.sizes:
-                folder = Path(scratch) / f"{pair[0]}-{pair[1]}-{edge}"
-                folder.mkdir()
-                rows += rows_of((pair[0], pair[1]), edge, folder, options)
+                rows += rows_of((pair[0], pair[1]), edge, options.keep or Path(scratch), options)
     print(f"{cpu_name()}, 1 thread, milliseconds of CPU time (lower quartile of {options.runs} turns)\n")
     print(table(rows, options.sizes))
     if options.json is not None:
