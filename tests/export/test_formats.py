@@ -106,5 +106,5 @@ def test_no_switch_on_a_format_is_left() -> None:
         for line in file.read_text(encoding="utf-8").splitlines()
         if any(word in line for word in words)
     ]
-    allowed = ("export/export_bundle.py: >>> ", "mvit2/errors.py: ", "runtime/bench/")
-    assert [line for line in found if not line.startswith(allowed)] == []
+    others = ("export/export_bundle.py: >>> ", "mvit2/errors.py: ", "export/doctor.py: ")  # examples, libraries, extras
+    assert [line for line in found if not line.startswith(others)] == []
