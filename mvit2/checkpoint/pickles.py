@@ -93,12 +93,13 @@ def _refused(path: Path, error: str) -> str:
 def _rescue(path: Path) -> str:
     """A command that saves the weights of ``path``, be they under a key or in a pickled module."""
     key = _wrapper(path)
-    inner = f"[{key!r}]" if key else ""
+    inner = f'["{key}"]' if key else ""
+    name = path.name.encode("unicode_escape").decode("ascii").replace('"', r"\"")
     code = (
-        f"import torch; w = torch.load({path.name!r}, map_location='cpu', weights_only=False){inner}; "
-        "torch.save(getattr(w, 'state_dict', lambda: w)(), 'weights.pth')"
+        f'import torch; w = torch.load("{name}", map_location="cpu", weights_only=False){inner}; '
+        'torch.save(getattr(w, "state_dict", lambda: w)(), "weights.pth")'
     )
-    return f"python -c {shlex.quote(code)}" if "'" not in code else f'python -c "{code}"'
+    return f"python -c {shlex.quote(code)}"
 
 
 def _wrapper(path: Path) -> str | None:

@@ -7,6 +7,7 @@ import datetime
 import json
 import re
 import shutil
+import subprocess
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -188,26 +189,29 @@ def test_nothing_of_them_is_made(tmp_path: Path) -> None:
     assert isinstance(content, dict) and type(content["args"]) is not argparse.Namespace
 
 
+@pytest.mark.parametrize("name", ["m.pth", 'it\'s "$(touch owned)" `touch owned` \\ \u00e9\U0001f40d.pth'])
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        ({"state_dict": weights(), "config": Custom()}, r"weights_only=False)['state_dict']; "),
-        ({"epoch": 1, "model": nn.Linear(2, 2)}, r"weights_only=False)['model']; "),
+        ({"state_dict": weights(), "config": Custom()}, 'weights_only=False)["state_dict"]; '),
+        ({"epoch": 1, "model": nn.Linear(2, 2)}, 'weights_only=False)["model"]; '),
         (nn.Linear(2, 2), r"weights_only=False); "),
     ],
 )
 def test_others_are_refused_with_the_line_that_saves_the_weights(
-    content: Any, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: Any, line: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch.save(content, tmp_path / "m.pth")
+    """And that a shell takes as it is, whatever the file is called."""
+    torch.save(content, tmp_path / name)
     with pytest.raises(CheckpointError) as caught:
-        read_weights(tmp_path / "m.pth")
+        read_weights(tmp_path / name)
     said = str(caught.value)
     assert "refused" in said and line in said and "\n" not in said
-    command = said.split("python -c ", 1)[1]
-    assert command[0] == command[-1] == '"'
+    command = said.split(": python -c ", 1)[1]
     monkeypatch.chdir(tmp_path)
-    exec(command[1:-1], {})  # the line does what it promises
+    shown = subprocess.run(["sh", "-c", f"printf %s {command}"], capture_output=True, text=True, check=True).stdout
+    assert not (tmp_path / "owned").exists()
+    exec(shown, {})  # the line does what it promises
     assert set(torch.load(tmp_path / "weights.pth", weights_only=True)) in ({"weight", "bias"}, set(weights()))
 
 
