@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from mvit2.bundle.manifest import DEFAULT_SAMPLES, DEFAULT_SEED, IO, OutputKind, Precision
 from mvit2.bundle.proofs import PLACES
 from mvit2.image.preprocess_choice import parse_channel_order, parse_crop, parse_resample, parse_resize
+from mvit2.tasks import TASKS
 
 from .formats import FORMATS, IN_ALL, FormatName
 from .option import option
@@ -23,6 +24,8 @@ from .parsers import (
     parse_output_kind,
     parse_quantize,
     parse_words,
+    show_formats,
+    show_size,
 )
 
 if TYPE_CHECKING:
@@ -53,24 +56,35 @@ class ExportOptions:
     weights: str | Path | nn.Module = field(
         default="auto",
         kw_only=False,
-        metadata=option(str, "WEIGHTS", "auto, demo, untrained, a hub id, a file or a folder.", panel=_INPUT),
+        metadata=option(
+            str, "WEIGHTS", "auto, demo, untrained, a hub id, a file or a folder.", panel=_INPUT, recorded=False
+        ),
     )
     name: str | None = None
     preprocess: PreprocessSpec | Mapping[str, object] | None = None
     variant: str | None = field(
         default=None,
         metadata=option(
-            str, "WIDTH", "0.5 0.75 1.0 1.25 1.5 1.75 2.0; default: the checkpoint's, or 1.0.", panel=_INPUT
+            str,
+            "WIDTH",
+            "0.5 0.75 1.0 1.25 1.5 1.75 2.0; default: the checkpoint's, or 1.0.",
+            panel=_INPUT,
+            recorded=False,
         ),
     )
     task: str | None = field(
         default=None,
-        metadata=option(str, "TASK", "classify or segment; default: what the checkpoint is for.", panel=_INPUT),
+        metadata=option(str, "TASK", f"{' or '.join(TASKS)}; default: what the checkpoint is for.", panel=_INPUT),
     )
     image_size: tuple[int, int] | None = field(
         default=None,
         metadata=option(
-            str, "N|HxW", "Pixels, multiples of 32; default: the checkpoint's.", parse=parse_image_size, panel=_INPUT
+            str,
+            "N|HxW",
+            "Pixels, multiples of 32; default: the checkpoint's.",
+            parse=parse_image_size,
+            show=show_size,
+            panel=_INPUT,
         ),
     )
     labels: str | Path | None = field(
@@ -112,6 +126,7 @@ class ExportOptions:
             "SIZE",
             "Before the crop: N for the shortest edge, HxW to stretch to, or none.",
             parse=parse_resize,
+            show=show_size,
             panel=_PREPROCESSING,
         ),
     )
@@ -122,6 +137,7 @@ class ExportOptions:
             "N|HxW",
             "Pixels of the centre crop, which is the network's input.",
             parse=parse_crop,
+            show=show_size,
             panel=_PREPROCESSING,
         ),
     )
@@ -131,15 +147,23 @@ class ExportOptions:
     output: str | Path = field(
         default=Path(),
         metadata=option(
-            Path, "FOLDER", "Folder in which the bundle's own folder is made.", "--output", "-o", panel=_OUTPUT
+            Path,
+            "FOLDER",
+            "Folder in which the bundle's own folder is made.",
+            "--output",
+            "-o",
+            panel=_OUTPUT,
+            recorded=False,
         ),
     )
     overwrite: bool = field(
-        default=False, metadata=option(bool, None, "Replace the bundle that is there.", panel=_OUTPUT)
+        default=False, metadata=option(bool, None, "Replace the bundle that is there.", panel=_OUTPUT, recorded=False)
     )
     formats: Sequence[FormatName | Literal["all"]] = field(
         default=IN_ALL,
-        metadata=option(list, "FORMAT", _FORMATS_HELP, "--format", "-f", parse=parse_formats, panel=_OUTPUT),
+        metadata=option(
+            list, "FORMAT", _FORMATS_HELP, "--format", "-f", parse=parse_formats, show=show_formats, panel=_OUTPUT
+        ),
     )
     io: IO = field(
         default="image",
@@ -166,7 +190,8 @@ class ExportOptions:
         default=False, metadata=option(bool, None, "Leave the batch open (ONNX only).", panel=_OUTPUT)
     )
     report: bool = field(
-        default=True, metadata=option(bool, None, "Leave out report.html and the model card.", panel=_OUTPUT)
+        default=True,
+        metadata=option(bool, None, "Leave out report.html and the model card.", panel=_OUTPUT, recorded=False),
     )
     quantize: Sequence[Precision | Literal["none"]] | None = field(
         default=None,

@@ -11,7 +11,7 @@ from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-__all__ = ["Option", "Request", "option", "options_of", "read_fields", "request_of"]
+__all__ = ["Option", "Request", "option", "options_of", "read_fields", "request_of", "typed_again"]
 
 _KEY = "option"
 
@@ -38,6 +38,8 @@ class Option:
         turns_off: a flag that makes the field False, such as --no-report.
         parse: words, or a value that was parsed already -> the field's value; raises UsageError. None: as it is.
         panel: its heading in --help, such as "Input"; None: "Options".
+        show: the field's value -> words that ``parse`` reads so; None: str, of each of several.
+        recorded: whether what is made depends on it, so that it belongs to the command that makes it again.
     """
 
     kind: type
@@ -48,6 +50,8 @@ class Option:
     turns_off: bool = False
     parse: Callable[[Any], object] | None = None
     panel: str | None = None
+    show: Callable[[Any], tuple[str, ...]] | None = None
+    recorded: bool = True
 
     def read(self, value: object) -> object:
         """The field's value for what was typed, or given in Python: there a str stands for a Path, too."""
@@ -57,6 +61,19 @@ class Option:
             return self.parse(value)
         return Path(value) if self.kind is Path and isinstance(value, str) else value
 
+    def typed(self, name: str, value: Any) -> tuple[str, ...]:
+        """What gives ``value`` to the field ``name``, word by word; a file or folder is called NAME."""
+        flag = self.flags[0]
+        if self.kind is bool:
+            return (flag,)
+        if self.kind is Path:
+            return flag, name.upper()
+        if self.show is not None:
+            words = self.show(value)
+        else:
+            words = tuple(map(str, value)) if self.kind is list else (str(value),)
+        return tuple(part for word in words for part in (flag, word))
+
 
 def option(
     kind: type,
@@ -65,9 +82,11 @@ def option(
     *flags: str,
     parse: Callable[[Any], object] | None = None,
     panel: str | None = None,
+    show: Callable[[Any], tuple[str, ...]] | None = None,
+    recorded: bool = True,
 ) -> Mapping[str, Option]:
     """A field's metadata. Without ``flags`` it is --name-of-the-field; --no-name where the field is True by default."""
-    return {_KEY: Option(kind, metavar, help, flags, parse=parse, panel=panel)}
+    return {_KEY: Option(kind, metavar, help, flags, parse=parse, panel=panel, show=show, recorded=recorded)}
 
 
 def options_of(request: type[Request]) -> dict[str, Option]:
@@ -95,3 +114,18 @@ def request_of(request: type[R], typed: Mapping[str, object]) -> R:
     options = options_of(request)
     given = {name: value for name, value in typed.items() if value not in (None, [])}
     return request(**{name: not value if options[name].turns_off else value for name, value in given.items()})
+
+
+def typed_again(request: Request, always: Mapping[str, object]) -> tuple[str, ...]:
+    """The options that what was made depends on, word by word: those with another value than their default.
+
+    Args:
+        always: fields that are typed whatever they are -> the value to type.
+    """
+    words: list[str] = []
+    defaults = {field.name: field.default for field in fields(request)}
+    for name, each in options_of(type(request)).items():
+        value = always.get(name, getattr(request, name))
+        if each.recorded and (name in always or value != each.read(defaults[name])):
+            words += each.typed(name, value)
+    return tuple("".join(letter if letter.isprintable() else "?" for letter in word) for word in words)

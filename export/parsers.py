@@ -20,6 +20,8 @@ __all__ = [
     "parse_output_kind",
     "parse_quantize",
     "parse_words",
+    "show_formats",
+    "show_size",
 ]
 
 IOS: tuple[IO, ...] = ("image", "tensor")
@@ -35,6 +37,17 @@ def parse_formats(given: str | Sequence[str]) -> tuple[FormatName, ...]:
             near = did_you_mean(word, (*FORMATS, "all"))
             raise UsageError(f"unknown --format {word!r}.{near} Choose {', '.join(FORMATS)} or all.")
     return tuple(f for f in FORMATS if f in words or ("all" in words and f in IN_ALL))
+
+
+def show_formats(formats: Sequence[str]) -> tuple[str, ...]:
+    """As ``parse_formats`` reads them."""
+    whole = {*IN_ALL} <= {*formats}
+    return (*["all"] * whole, *(name for name in formats if not (whole and name in IN_ALL)))
+
+
+def show_size(size: object) -> tuple[str, ...]:
+    """An edge, a height and a width, or a word."""
+    return ("x".join(map(str, size)) if isinstance(size, tuple) else str(size),)
 
 
 def parse_words(given: str | Sequence[str]) -> tuple[str, ...]:
@@ -87,7 +100,9 @@ def parse_output_kind(word: str) -> OutputKind:
     for kind in OUTPUT_KINDS:
         if word == kind:
             return kind
-    raise UsageError(f"unknown --output-kind {word!r}.{did_you_mean(word, OUTPUT_KINDS)} Choose scores or mask.")
+    raise UsageError(
+        f"unknown --output-kind {word!r}.{did_you_mean(word, OUTPUT_KINDS)} Choose {' or '.join(OUTPUT_KINDS)}."
+    )
 
 
 def parse_arithmetic(word: str) -> str:

@@ -13,7 +13,7 @@ from mvit2.network.architectures import find_variant
 
 from .export_options import ExportOptions
 from .formats import FORMATS, FormatName, converted
-from .option import read_fields
+from .option import read_fields, typed_again
 from .parsers import QUANTIZE
 
 __all__ = ["ExportRequest"]
@@ -129,6 +129,13 @@ class ExportRequest(ExportOptions):
                 f"image size {edge} is not usable: accepted are multiples of {_EDGES.step} from "
                 f"{_EDGES.start} to {_EDGES[-1]}; the nearest is {near}."
             )
+
+    @property
+    def typed(self) -> tuple[str, ...]:
+        """The options that make these files of a checkpoint, word by word; formats and precisions are always said."""
+        precisions = {precision for name in self.converted for precision in self.quantised(name)}
+        schemes = tuple(word for word in QUANTIZE if word in precisions) or ("none",)
+        return typed_again(self, {"formats": self.formats, "quantize": schemes})
 
     @property
     def tensor_names(self) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mvit2.bundle.manifest import MAX_MASK_CLASSES
 from mvit2.errors import ConversionError, UsageError
 from mvit2.runtime.tasks.outputs import OUTPUTS, Output
+from mvit2.tasks import TASKS
 
 from .request import ExportRequest
 
@@ -72,13 +73,15 @@ def _check_options(request: ExportRequest, checkpoint: Checkpoint) -> None:
     task, classes = checkpoint.task, checkpoint.config.num_labels
     held = f"{checkpoint.origin} holds {task.network}"
     if request.output_kind not in task.output_kinds:
-        raise UsageError(f"--output-kind {request.output_kind} is for segmentation networks, {held}: leave it out.")
+        able = " or ".join(row.network for row in TASKS.values() if request.output_kind in row.output_kinds)
+        raise UsageError(f"--output-kind {request.output_kind} is for {able}, {held}: leave it out.")
     if request.output_kind == "mask" and classes > MAX_MASK_CLASSES:
         accepted = f"accepted: at most {MAX_MASK_CLASSES}, as many as a byte has values"
         raise UsageError(f"--output-kind mask with {classes} classes, {accepted}: add --output-kind scores.")
     coarse = next((word for word in request.quantize or () if word in task.too_coarse), None)
     if coarse is not None:
-        raise UsageError(f"--quantize {coarse} is for classifiers, {held}: choose int8.")
+        able = " or ".join(row.network for row in TASKS.values() if coarse not in row.too_coarse)
+        raise UsageError(f"--quantize {coarse} is for {able}, {held}: choose int8.")
 
 
 def output_of(request: ExportRequest, checkpoint: Checkpoint) -> Output:

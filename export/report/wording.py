@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING
 
 from mvit2.bundle.manifest import Artifact, Manifest
 from mvit2.difference import Measure
-from mvit2.export.formats import IN_ALL
-from mvit2.export.parsers import QUANTIZE
 from mvit2.runtime.tasks.outputs import output_of
-from mvit2.tasks import task_named
 from mvit2.units import human_bytes
 
 from .task import Highlight
@@ -120,33 +117,15 @@ def export_again(manifest: Manifest) -> tuple[str, ...]:
     known = {"bundled": "demo", "seeded initialisation, never trained": "untrained"}
     origin = manifest.weights.origin
     weights = origin if hub_id(manifest) else known.get(origin, "CHECKPOINT")
-    formats = list(dict.fromkeys(a.file.path.rpartition(".")[2] for a in manifest.artifacts))
-    parts = [f"mvit2-export --variant {shlex.quote(manifest.variant)} --weights {weights}"]
-    if {*IN_ALL} <= {*formats}:
-        formats = ["all", *(name for name in formats if name not in IN_ALL)]
-    parts.append(" ".join(f"--format {format}" for format in formats))
-    if re.search(r"-\d+(x\d+)?px", manifest.name):
-        parts.append("--image-size {}x{}".format(*manifest.preprocess.image_size))
-    task = task_named(manifest.task)
-    parts += [f"--task {task.name}"] if task.suffix else []  # the usual task is not asked for
-    parts += ["--output-kind mask"] if manifest.output_kind == "mask" else []
-    parts += ["--io tensor"] if manifest.io == "tensor" else []
-    parts += ["--dynamic-batch"] if manifest.artifacts[0].input.shape[:1] == (None,) else []
-    made = {artifact.precision for artifact in manifest.artifacts}
-    schemes = [str(scheme) for scheme in QUANTIZE if scheme in made] or ["none"]
-    parts.append(" ".join(f"--quantize {scheme}" for scheme in schemes))
-    return (*parts, *_calibration(manifest))
-
-
-def _calibration(manifest: Manifest) -> list[str]:
-    found, parts = manifest.calibration, []
-    if found is not None and found.source == "folder":
-        parts += ["--calibration PICTURES", f"--calibration-samples {len(found.sha256)}"]
-    if found is not None:
-        parts.append(f"--seed {found.seed}")
-    judged = [a.quantisation for a in manifest.artifacts if a.quantisation is not None]
-    parts += ["--min-agreement SHARE"] if any(q.float_blocks for q in judged) else []
-    return parts + (["--eval LABELLED"] if any(q.fidelity.source == "evaluation pictures" for q in judged) else [])
+    start = f"mvit2-export --variant {shlex.quote(manifest.variant)} --weights {weights}"
+    if not manifest.options:
+        return start, "# and other options, which that version of mvit2 did not record"
+    parts: list[list[str]] = []  # an option each, with all that was said of it
+    for word in manifest.options:
+        if word.startswith("--") and not (parts and parts[-1][0] == word):
+            parts.append([])
+        parts[-1:] = [[*(parts[-1] if parts else []), shlex.quote(word)]]
+    return start, *(" ".join(part) for part in parts)
 
 
 def highlights(report: Report) -> list[Highlight]:

@@ -46,6 +46,7 @@ def finish(
         assumptions=(*checkpoint.assumptions, *([reference.same] if reference.same else [])),
         reduce_labels=checkpoint.reduce_labels,
         rules=checkpoint.config.rules,
+        options=request.typed,
     )
     write_manifest(folder, manifest)
     return manifest

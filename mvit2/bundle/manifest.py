@@ -60,6 +60,7 @@ __all__ = [
 MANIFEST, LABELS = "manifest.json", "labels.txt"
 _MAX_BYTES = 8 << 20
 _MAX_TEXT = 300
+_MAX_OPTIONS = 500
 DEFAULT_SAMPLES, DEFAULT_SEED = 256, 0  # of the pictures to calibrate on: how many, and which
 MAX_MASK_CLASSES = 256  # a mask's pixel is one byte
 IO = Literal["image", "tensor"]
@@ -216,6 +217,7 @@ class Manifest:
     assumptions: tuple[str, ...] = ()  # what nothing said of the checkpoint: sentences
     reduce_labels: bool = False  # its label maps count classes from 1, and 0 is no class
     rules: Mapping[str, str] = field(default_factory=dict)  # whose arithmetic, where implementations differ
+    options: tuple[str, ...] = ()  # of mvit2-export, word by word, that make the same of the checkpoint; () if unknown
 
     def __post_init__(self) -> None:
         if not self.artifacts:
@@ -224,6 +226,12 @@ class Manifest:
         odd = next((color for color in self.colors if not COLOR.fullmatch(color)), None)
         if odd is not None:
             raise BundleError(f"the manifest has the color {odd[:20]!r}, accepted: like '#80ff00'")
+        strange = next((word for word in self.options if not word.isprintable() or len(word) > _MAX_TEXT), None)
+        if strange is not None or len(self.options) > _MAX_OPTIONS:
+            said = f"{len(self.options)} options" if strange is None else f"the option {strange[:40]!r}"
+            raise BundleError(
+                f"the manifest has {said}, accepted: up to {_MAX_OPTIONS} of up to {_MAX_TEXT} printable characters"
+            )
         unknown = {proof.file for proof in self.proofs} - {artifact.file.path for artifact in self.artifacts}
         if unknown:
             raise BundleError(f"the manifest has a proof of {min(unknown)[:80]!r}, accepted: of its model files")

@@ -7,7 +7,7 @@ What a schema changed:
        Difference that says what its figures measure.
     4: an artifact has one or more ``outputs``, may be a folder of ``files``, and may be ``unverified``; ``proofs``; the
        ``architecture``, which was MobileViTV2; the ``largest`` value of a block. The preprocessing has a ``mean`` and
-       ``std``; ``assumptions``, ``reduce_labels``, ``rules``.
+       ``std``; ``assumptions``, ``reduce_labels``, ``rules``, ``options``.
 
 A step adds what its schema added, and renames. It takes nothing away, so that what no schema had is refused afterwards
 as in any other manifest; nor does it trust what it reads.
@@ -35,7 +35,7 @@ def _to_3(manifest: Json) -> Json:
 
 def _to_4(manifest: Json) -> Json:
     filled = {"architecture": "mobilevitv2", "output_kind": "scores", "colors": [], "proofs": [], **manifest}
-    filled = {"assumptions": [], "reduce_labels": False, "rules": {}, **filled}
+    filled = {"assumptions": [], "reduce_labels": False, "rules": {}, "options": [], **filled}
     if isinstance(filled.get("preprocess"), dict):
         filled["preprocess"] = {"mean": [0.0] * 3, "std": [1.0] * 3, **filled["preprocess"]}
     if isinstance(filled.get("blocks"), list):

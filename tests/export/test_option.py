@@ -135,3 +135,72 @@ def test_python_is_refused_as_the_command_line_is(given: dict[str, Any], message
     with pytest.raises(UsageError) as refused:
         ExportRequest(**given)
     assert message in str(refused.value)
+
+
+ONNX = {"formats": "onnx"}
+
+
+def _read(words: tuple[str, ...]) -> dict[str, object]:
+    """As the command line reads them."""
+    named = {flag: (name, each) for name, each in options_of(ExportRequest).items() for flag in each.flags}
+    typed: dict[str, Any] = {}
+    waiting = list(words)
+    while waiting:
+        name, each = named[waiting.pop(0)]
+        if each.kind is list:
+            typed.setdefault(name, []).append(waiting.pop(0))
+        else:
+            typed[name] = True if each.kind is bool else each.kind(waiting.pop(0))
+    return typed
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "--format all --quantize int8"),
+        ({"formats": ("ort", "all"), "quantize": "none"}, "--format all --format ort --quantize none"),
+        ({**ONNX, "opset": 17, "dynamic_batch": True}, "--format onnx --opset 17 --dynamic-batch --quantize none"),
+        ({**ONNX, "io": "tensor", "variant": "0.5"}, "--format onnx --io tensor --quantize none"),
+        ({**ONNX, "image_size": 64}, "--format onnx --image-size 64x64 --quantize none"),
+        ({**ONNX, "resize": (70, 80)}, "--format onnx --resize 70x80 --quantize none"),
+        ({**ONNX, "resize": "none", "crop": "96x64"}, "--format onnx --resize none --crop 96x64 --quantize none"),
+        (
+            {**ONNX, "channel_order": "RGB", "resample": "bicubic", "arithmetic": "ml-cvnets"},
+            "--format onnx --channel-order RGB --resample bicubic --arithmetic ml-cvnets --quantize none",
+        ),
+        (
+            {"labels": "/home/me/names.txt", "calibration": "/home/me/photos", "calibration_samples": 9, "seed": 3},
+            "--format all --labels LABELS --quantize int8 --calibration CALIBRATION --calibration-samples 9 --seed 3",
+        ),
+        (
+            {**ONNX, "evaluation": "x", "split": "val", "ignore": [0, 11], "reduce_labels": True},
+            "--format onnx --quantize none --eval EVALUATION --split val --ignore 0 --ignore 11 --reduce-labels",
+        ),
+        (
+            {"learning_steps": 0, "min_agreement": 0.9, "force": True, "prove": ["qnn-htp:8gen2", "fp16"]},
+            "--format all --quantize int8 --learning-steps 0 --min-agreement 0.9 --force --prove qnn-htp:8gen2 "
+            "--prove fp16",
+        ),
+        (
+            {"weights_key": "ema", "weights": "m.pth", "task": "segment", "evaluation": "x", "max_drop": 0.5},
+            "--task segment --format all --weights-key ema --quantize int8 --eval EVALUATION --max-drop 0.5",
+        ),
+        ({"output": "there", "overwrite": True, "report": False}, "--format all --quantize int8"),
+    ],
+)
+def test_what_is_typed_again(given: dict[str, Any], expected: str) -> None:
+    """All that the files depend on, nothing of where they were made; and read again it is the same request."""
+    request = ExportRequest(**given)
+    typed, wanted = (sorted(f" {words}".split(" --")) for words in (" ".join(request.typed), expected))
+    assert typed == wanted
+    assert request_of(ExportRequest, {**_read(request.typed), "weights": request.weights}).typed == request.typed
+
+
+def test_every_option_is_recorded_or_is_said_elsewhere() -> None:
+    unrecorded = {name for name, each in options_of(ExportRequest).items() if not each.recorded}
+    assert unrecorded == {"variant", "weights", "output", "overwrite", "report"}
+
+
+def test_what_cannot_be_printed_is_not_recorded() -> None:
+    typed = ExportRequest(weights="m.pth", weights_key="a\x1b[2J\nb").typed
+    assert typed[typed.index("--weights-key") + 1] == "a?[2J?b"

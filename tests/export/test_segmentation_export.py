@@ -304,7 +304,7 @@ REFUSALS = {
     "masks of a classifier": (
         ("--weights", "demo", "--variant", "0.5", "--output-kind", "mask"),
         2,
-        "--output-kind mask is for segmentation networks",
+        "--output-kind mask is for a segmentation network, ",
     ),
     "an unknown kind": (
         ("--weights", "WEIGHTS", "--output-kind", "masks"),
@@ -317,7 +317,11 @@ REFUSALS = {
         2,
         "accepted at output stride 32: multiples of 64",
     ),
-    "full int8": (("--weights", "WEIGHTS", "--quantize", "full-int8"), 2, "--quantize full-int8 is for classifiers"),
+    "full int8": (
+        ("--weights", "WEIGHTS", "--quantize", "full-int8"),
+        2,
+        "--quantize full-int8 is for an image classifier, ",
+    ),
     "more classes than a byte has values": (
         ("--weights", "MANY", "--output-kind", "mask"),
         2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -116,6 +117,18 @@ def test_the_command_that_makes_it_again(bundle: str, request: pytest.FixtureReq
     command = " ".join(export_again(read_manifest(request.getfixturevalue(bundle))))
     expected = {
         "demo_bundle": "--quantize float16",
-        "int8_bundle": "--quantize dynamic --quantize int8 --quantize full-int8 --seed 0",
+        "int8_bundle": "--quantize dynamic --quantize int8 --quantize full-int8 --learning-steps 4 --force",
     }
     assert command == f"mvit2-export --variant 0.5 --weights demo --format all {expected[bundle]}"
+
+
+def test_the_command_is_safe_to_copy(demo_bundle: Path) -> None:
+    """Whatever a manifest says of its options; of an older one, that nobody wrote them down."""
+    manifest = read_manifest(demo_bundle)
+    hostile = dataclasses.replace(
+        manifest, options=("--format", "onnx", "--format", "ort", "--split", "$(touch x); `y`", "&& z")
+    )
+    parts = export_again(hostile)
+    assert parts[1:] == ("--format onnx --format ort", "--split '$(touch x); `y`' '&& z'")
+    assert shlex.split(" ".join(parts))[-2:] == ["$(touch x); `y`", "&& z"]
+    assert export_again(dataclasses.replace(manifest, options=()))[1].startswith("# ")

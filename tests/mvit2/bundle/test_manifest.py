@@ -98,6 +98,7 @@ FULL = Manifest(  # no field has its default, so that a field that is dropped or
     assumptions=("preprocessing is ASSUMED",),
     reduce_labels=True,
     rules={"patches": "transformers"},
+    options=("--format", "onnx", "--force"),
     proofs=(
         Proof(
             "model_float16.tflite",
