@@ -21,16 +21,29 @@ __all__ = ["bare_config"]
 class _Recipe:
     """What the tensors of a segmentation network do not tell, as Apple published it for a data set."""
 
+    architecture: str
+    classes: int
+    channels: int | None  # of the head, where that tells two recipes apart
     name: str
     output_stride: int
     atrous_rates: tuple[int, int, int]
+
+    def told_by(self) -> str:
+        head = f" and {self.channels} channels" if self.channels else ""
+        return f"{self.classes}{head} ({self.name})"
 
     def __str__(self) -> str:
         return f"output stride {self.output_stride} and atrous rates {list(self.atrous_rates)}"
 
 
-# Told by the number of classes; ml-cvnets config/segmentation/{pascal_voc,ade20k}/deeplabv3_mobilevitv2.yaml.
-_RECIPES = {21: _Recipe("PASCAL VOC", 16, (6, 12, 18)), 150: _Recipe("ADE20K", 8, (12, 24, 36))}
+# ml-cvnets config/segmentation/{pascal_voc,ade20k}/deeplabv3_mobilevit{,v2}.yaml; of the first version, that of its
+# published networks (ml-cvnets 0.1) and the present one.
+_RECIPES = (
+    _Recipe("mobilevitv2", 21, None, "PASCAL VOC", 16, (6, 12, 18)),
+    _Recipe("mobilevitv2", 150, None, "ADE20K", 8, (12, 24, 36)),
+    _Recipe("mobilevit", 21, 256, "PASCAL VOC", 16, (6, 12, 18)),
+    _Recipe("mobilevit", 21, 512, "PASCAL VOC", 8, (12, 24, 36)),
+)
 _SEGMENTATION_SIZE = 512  # of both
 
 
@@ -57,31 +70,39 @@ def bare_config(
     require(len(head) <= MAX_CLASSES, "the number of classes", len(head), f"at most {MAX_CLASSES}", where)
     labels = tuple(f"LABEL_{i}" for i in range(len(head)))
     config = row.config.from_shapes({name: tuple(tensor.shape) for name, tensor in tensors.items()}, labels)
-    notes: tuple[str, ...] = ()
+    untold = ", ".join(f"{name} {getattr(config, name)}" for name in config.untold)
+    notes: tuple[str, ...] = (
+        (f"{where} has no config.json: {untold} are taken as of the published networks.",) if untold else ()
+    )
     if task.dense:
-        config, notes = _with_head(config, tensors, where)
+        config, more = _with_head(config, tensors, where)
+        notes += more
     size = _size_from_name(name)
     return replace(config, image_size=(size, size)) if size else config, notes
 
 
 def _with_head(config: NetworkConfig, tensors: dict[str, Tensor], where: str) -> tuple[NetworkConfig, tuple[str, ...]]:
-    recipe, project = _RECIPES.get(config.num_labels), tensors.get("segmentation_head.aspp.project.convolution.weight")
+    project = tensors.get("segmentation_head.aspp.project.convolution.weight")
     if project is None or project.ndim != 4:
         raise CheckpointError(f"{where}: a segmentation head without DeepLabV3's aspp.project; no other head is known.")
-    if recipe is None:
-        known = " or ".join(f"{classes} ({row.name})" for classes, row in _RECIPES.items())
+    channels, known = project.shape[0], [row for row in _RECIPES if row.architecture == config.architecture]
+    fitting = [row for row in known if row.classes == config.num_labels and row.channels in (None, channels)]
+    if not fitting:
+        head = f" and a head of {channels} channels" if any(row.channels for row in known) else ""
+        published = " or ".join(dict.fromkeys(map(_Recipe.told_by, known)))
         raise CheckpointError(
             f"{where}: its tensors do not tell the output stride and the atrous rates, and no published network has "
-            f"{config.num_labels} classes, only {known}; write both into a config.json beside it and give that FOLDER."
+            f"{config.num_labels} classes{head}, only {published}; write both into a config.json beside it "
+            "and give that FOLDER."
         )
     config = replace(
         config,
         image_size=(_SEGMENTATION_SIZE, _SEGMENTATION_SIZE),
-        output_stride=recipe.output_stride,
-        atrous_rates=recipe.atrous_rates,
-        aspp_out_channels=project.shape[0],
+        output_stride=fitting[0].output_stride,
+        atrous_rates=fitting[0].atrous_rates,
+        aspp_out_channels=channels,
     )
-    return config, (f"{where} has no config.json: {recipe} are taken from Apple's recipe for {recipe.name}.",)
+    return config, (f"{where} has no config.json: {fitting[0]} are taken from Apple's recipe for {fitting[0].name}.",)
 
 
 def _size_from_name(name: str) -> int | None:

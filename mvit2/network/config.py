@@ -100,6 +100,7 @@ class NetworkConfig:
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({})  # of the numbers that a family adds
     triples: ClassVar[tuple[str, ...]] = ()  # fields of a family with one integer for each of encoder layers 3, 4, 5
     ours: ClassVar[tuple[str, ...]] = ()  # fields of a family that no config.json has, beside ``labels``
+    untold: ClassVar[tuple[str, ...]] = ()  # fields whose values ``from_shapes`` takes as they were published
 
     num_channels: int = 3
     image_size: tuple[int, int] = (256, 256)  # height, width

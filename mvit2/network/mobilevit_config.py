@@ -54,6 +54,7 @@ class MobileViTConfig(NetworkConfig):
         }
     )
     triples: ClassVar[tuple[str, ...]] = ("hidden_sizes",)
+    untold: ClassVar[tuple[str, ...]] = ("num_attention_heads", "patch_size")
     depths: ClassVar[tuple[int, int, int]] = (2, 4, 3)  # transformer layers; no field of the configuration
 
     expand_ratio: float = 4.0
@@ -96,6 +97,35 @@ class MobileViTConfig(NetworkConfig):
     @property
     def feature_channels(self) -> int:
         return self.neck_hidden_sizes[-1]
+
+    @classmethod
+    def from_shapes(cls, shapes: Mapping[str, tuple[int, ...]], labels: tuple[str, ...]) -> Self:
+        def rows(name: str, axis: int = 0) -> int:
+            shape = shapes.get(full := f"{cls.architecture}.{name}.weight", ())
+            require(len(shape) > axis and min(shape) > 0, full, shape, "what a MobileViT network has there")
+            return shape[axis]
+
+        layers = [f"encoder.layer.{index}" for index in (2, 3, 4)]
+        narrow = [f"encoder.layer.{index}.layer.0.reduce_1x1" for index in (0, 1)]
+        narrow += [f"{layer}.downsampling_layer.reduce_1x1" for layer in layers]
+        hidden = tuple(rows(f"{layer}.conv_1x1.convolution") for layer in layers)
+        neck = (rows("conv_stem.convolution"), *(rows(f"{name}.convolution") for name in narrow))
+        expanded = f"{cls.architecture}.conv_1x1_exp.convolution.weight" in shapes  # not in a segmenter
+        published: Mapping[tuple[int, ...], int] = {
+            size.neck_hidden_sizes[:-1]: size.neck_hidden_sizes[-1] for size in SIZES.values()
+        }
+        last = rows("conv_1x1_exp.convolution") if expanded else published.get(neck, 4 * neck[-1])
+        block = f"{layers[0]}.transformer.layer.0"
+        return cls(
+            num_channels=rows("conv_stem.convolution", 1),
+            hidden_sizes=hidden,
+            neck_hidden_sizes=(*neck, last),
+            expand_ratio=rows(f"{layers[2]}.downsampling_layer.expand_1x1.convolution") / neck[4],
+            mlp_ratio=rows(f"{block}.intermediate.dense") / hidden[0],
+            qkv_bias=f"{cls.architecture}.{block}.attention.attention.query.bias" in shapes,
+            conv_kernel_size=rows(f"{layers[0]}.conv_kxk.convolution", 3),
+            labels=labels,
+        )
 
     @classmethod
     def of_size(cls, size: Size) -> Self:
