@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from mvit2.errors import UsageError, did_you_mean
 
+from .boundary import guarded
 from .command_table import COMMANDS, RENAMED, CommandRow
 from .console import screen
 from .help_text import command_help, group_help
@@ -73,6 +74,7 @@ def _built(row: CommandRow, change: Callable[[Callable[..., None]], Callable[...
     module = import_module(f"mvit2.export.cli.commands.{row.function}")
     function = getattr(module, row.function)
     one = typer.Typer(add_completion=False, rich_markup_mode=None)
+    function = guarded(function) if row.runs_models else function
     one.command(row.name, cls=_Command, help=row.help, context_settings=_NAMES)(
         change(function) if change else function
     )

@@ -18,6 +18,7 @@ class CommandRow:
         section: its heading in ``mvit2 --help``.
         help: one sentence or two.
         examples: lines that can be typed, the most common first.
+        runs_models: it gives model files to native code, and so runs in a process of its own (boundary.py).
         module: file in commands/ whose function of the same name is the command; default: ``name``.
     """
 
@@ -26,6 +27,7 @@ class CommandRow:
     help: str
     examples: tuple[str, ...]
     module: str = ""
+    runs_models: bool = False
 
     @property
     def function(self) -> str:
@@ -54,18 +56,21 @@ _ROWS = (
             "mvit2 predict BUNDLE photos --artifact int8 --format csv > answers.csv",
             "mvit2 predict BUNDLE --camera 0 --frames 3",
         ),
+        runs_models=True,
     ),
     CommandRow(
         "info",
         _MAKE,
         "Describe a bundle or a model file.",
         ("mvit2 info BUNDLE", "mvit2 info BUNDLE/model_int8.tflite"),
+        runs_models=True,
     ),
     CommandRow(
         "check",
         _TRUST,
         "Check a bundle on this machine: hashes, preprocessing, and every model against its recorded answers.",
         ("mvit2 check BUNDLE", "mvit2 check BUNDLE --on all --record"),
+        runs_models=True,
     ),
     CommandRow(
         "evaluate",
@@ -78,6 +83,7 @@ _ROWS = (
         _TRUST,
         "Compare two bundles or model files: size, accuracy on labelled images, agreement, latency.",
         ("mvit2 compare BEFORE AFTER labelled", "mvit2 compare BUNDLE/model_float32.tflite BUNDLE/model_int8.tflite"),
+        runs_models=True,
     ),
     CommandRow(
         "audit",
@@ -90,6 +96,7 @@ _ROWS = (
         _MEASURE,
         "Measure how long the models of bundles take, side by side in one run.",
         ("mvit2 bench BUNDLE", "mvit2 bench BUNDLE --threads 1,4 --json > before.json"),
+        runs_models=True,
     ),
     CommandRow(
         "sensitivity",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
-__all__ = ["Interrupted", "install", "raise_if_swallowed"]
+__all__ = ["INTERRUPTS", "Interrupted", "install", "raise_if_swallowed"]
 
-_INTERRUPTS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
+INTERRUPTS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
 _received: int | None = None
 
 
@@ -23,7 +23,7 @@ class Interrupted(BaseException):
 
 
 def install() -> None:
-    for each in _INTERRUPTS:
+    for each in INTERRUPTS:
         if signal.getsignal(each) is not signal.SIG_IGN:  # nohup
             signal.signal(each, _interrupt)
 
@@ -41,6 +41,6 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     global _received
     _received = number
-    for each in _INTERRUPTS:
+    for each in INTERRUPTS:
         signal.signal(each, _ignore)  # a second one would interrupt the clean-up
     raise Interrupted(number)

@@ -14,6 +14,7 @@ import typer
 from mvit2.errors import CheckFailed, Mvit2Error
 
 from .app import application, export_application
+from .boundary import leave
 from .console import screen
 from .interrupt import Interrupted, install
 
@@ -78,6 +79,7 @@ def _exit(code: int) -> None:
         sys.stdout = None
         seen_enough = isinstance(error, BrokenPipeError)  # the reader, such as head
         code = code or (1 if seen_enough else _fail(error.strerror or str(error), 1))
+    leave(code)
     raise SystemExit(code)
 
 

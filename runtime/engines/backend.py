@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mvit2.bundle.manifest import Engine, TensorFacts
 from mvit2.errors import BundleError
+from mvit2.native_calls import native_call
 
 __all__ = ["Array", "Backend", "cannot_open"]
 
@@ -37,7 +38,8 @@ class Backend(ABC):
         The results are the caller's to keep and to change. Raises BundleError: the model does not run on these.
         """
         try:
-            return self._run(arrays)
+            with native_call("running", self.model):
+                return self._run(arrays)
         except MemoryError:
             raise
         except Exception as error:  # the engines raise classes of their C++ bindings, without a common base

@@ -13,6 +13,7 @@ import numpy as np
 
 from mvit2.bundle.manifest import Engine, TensorFacts
 from mvit2.errors import MissingEngineError
+from mvit2.native_calls import native_call
 
 from .backend import Array, Backend, cannot_open
 
@@ -50,7 +51,7 @@ def open_interpreter(model: Path, **options: Any) -> Any:
     except ImportError:
         raise MissingEngineError("ai-edge-litert", "litert") from None
     try:
-        with _without_greeting():
+        with _without_greeting(), native_call("opening", model):
             interpreter = Interpreter(str(model), **options)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from mvit2.bundle.manifest import Engine, TensorFacts
 from mvit2.errors import BundleError, MissingEngineError
+from mvit2.native_calls import native_call
 from mvit2.onnx_external import external_tensor
 from mvit2.telemetry import no_telemetry
 
@@ -95,7 +96,8 @@ class OnnxRuntimeBackend(Backend):
         if profile_into is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(profile_into / "profile")
         try:
-            self._session = open_session(model, options, ["CPUExecutionProvider"])
+            with native_call("opening", model):
+                self._session = open_session(model, options, ["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises classes of its C++ bindings, without a common base
             raise cannot_open(model, "ONNX Runtime", error) from None
         self.inputs = tuple(map(_facts, self._session.get_inputs()))

@@ -55,9 +55,11 @@ def run_here(*arguments: object, env: Mapping[str, str] | None = None) -> subpro
 def _main() -> int:
     """What Python would exit with."""
     from mvit2.__main__ import main
+    from mvit2.export.cli.boundary import in_this_process
 
     try:
-        main()
+        with in_this_process():
+            main()
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
