@@ -20,7 +20,7 @@ from mvit2.units import human_bytes
 
 from .proof_table import COLUMNS, proof_row
 
-__all__ = ["Table", "describe_bundle", "describe_model"]
+__all__ = ["Table", "describe_bundle", "describe_checkpoint", "describe_model"]
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]  # title, columns, rows
 
@@ -64,6 +64,38 @@ def _proofs(manifest: Manifest) -> list[Table]:
     why = [(p.file, p.accelerator, p.reason) for p in manifest.proofs if not p.passed]
     failed: list[Table] = [("why they failed", ("file", "place", ""), why)] if why else []
     return [matrix, ("proofs", (*COLUMNS, "on"), rows), *failed]
+
+
+def describe_checkpoint(path: Path) -> tuple[list[Table], dict[str, Any]]:
+    """What an export of it would start from. Raises CheckpointError, UsageError."""
+    from mvit2.checkpoint.load import load_checkpoint
+    from mvit2.network.architectures import network_title
+
+    checkpoint = load_checkpoint(str(path))
+    config, parameters = checkpoint.config, sum(p.numel() for p in checkpoint.model.parameters())
+    content: dict[str, Any] = {
+        "checkpoint": str(path),
+        "architecture": checkpoint.architecture.name,
+        "variant": checkpoint.variant,
+        "task": checkpoint.task.manifest,
+        "parameters": parameters,
+        "layout": checkpoint.layout,
+        "sha256": checkpoint.sha256,
+        "preprocess": vars(checkpoint.preprocess),
+        "labels": list(config.labels),
+        "warnings": list(checkpoint.warnings),
+    }
+    about = [
+        ("network", network_title(checkpoint.architecture.name, checkpoint.variant)),
+        ("task", f"{checkpoint.task.manifest}, {len(config.labels)} classes"),
+        ("parameters", f"{parameters:,}"),
+        ("tensor names", checkpoint.layout),
+        ("sha256", checkpoint.sha256),
+        ("preprocessing", checkpoint.preprocess.in_words()),
+        *(("assumed", assumption) for assumption in checkpoint.assumptions),
+        ("labels", _short(", ".join(config.labels))),
+    ]
+    return [(f"checkpoint {path}", ("", ""), about)], content
 
 
 def describe_model(path: Path) -> tuple[list[Table], dict[str, Any]]:

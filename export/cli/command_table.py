@@ -61,8 +61,8 @@ _ROWS = (
     CommandRow(
         "info",
         _MAKE,
-        "Describe a bundle or a model file.",
-        ("mvit2 info BUNDLE", "mvit2 info BUNDLE/model_int8.tflite"),
+        "Describe a bundle, a model file or a checkpoint.",
+        ("mvit2 info BUNDLE", "mvit2 info BUNDLE/model_int8.tflite", "mvit2 info my_checkpoint"),
         runs_models=True,
     ),
     CommandRow(

@@ -64,12 +64,14 @@ class Screen:
         return not (self.quiet or self.as_json or self.err.is_terminal)
 
     @contextmanager
-    def step(self, title: str) -> Iterator[None]:
+    def step(self, title: str, minor: bool = False) -> Iterator[None]:
+        """``minor``: usually over at once; a log tells of it only where it lasts."""
         start = time.perf_counter()
         with self._running(title):
             yield
             raise_if_swallowed()
-        self._done(title, start)
+        if not (minor and self.logs and time.perf_counter() - start < _LOG_SECONDS):
+            self._done(title, start)
 
     @contextmanager
     def progress(self, title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:

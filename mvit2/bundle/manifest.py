@@ -46,6 +46,7 @@ __all__ = [
     "Precision",
     "TensorFacts",
     "WeightsIdentity",
+    "is_checkpoint",
     "manifest_text",
     "precision_named",
     "read_labels",
@@ -70,6 +71,7 @@ PREFERRED_ENGINES: tuple[Engine, ...] = ("litert", "onnxruntime")  # where a bun
 _ALSO_CALLED: Mapping[str, Precision] = MappingProxyType(
     {"fp32": "float32", "fp16": "float16", "half": "float16", "full_int8": "full-int8"}
 )
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _SUFFIXES: Mapping[Engine, tuple[str, ...]] = {"onnxruntime": (".onnx", ".ort"), "litert": (".tflite",)}
 
 
@@ -305,9 +307,7 @@ def read_manifest(bundle: Path) -> Manifest:
     """A manifest of any schema so far, as one of the present. Raises BundleError: no bundle, damaged, or newer."""
     path = bundle / MANIFEST
     if not os.path.isfile(path):  # unlike Path.is_file, also False for a name that is too long
-        exists = os.path.exists(bundle)
-        state = "holds no" if os.path.isdir(bundle) else "is no folder with a" if exists else "does not exist: no"
-        raise BundleError(f"{bundle} {state} {MANIFEST}. Make a bundle with: mvit2-export")
+        raise BundleError(_no_bundle(bundle))
     if path.stat().st_size > _MAX_BYTES:
         raise BundleError(f"{path}: {path.stat().st_size} bytes, accepted are at most {_MAX_BYTES}.")
     try:
@@ -324,6 +324,34 @@ def read_manifest(bundle: Path) -> Manifest:
     except (ValueError, UsageError, BundleError) as error:
         raise BundleError(f"{path}: {error}. Export the bundle again.") from None
     return manifest
+
+
+def _no_bundle(path: Path) -> str:
+    """What ``path`` is instead, and what to do."""
+    parent, suffix = path.parent, path.suffix.lower()
+    is_model = suffix in {known for suffixes in _SUFFIXES.values() for known in suffixes}
+    if is_model and os.path.isfile(parent / MANIFEST):
+        if not os.path.exists(path):
+            held = ", ".join(sorted(p.name for p in parent.iterdir() if p.suffix == suffix)) or f"no {suffix} file"
+            return f"{path} does not exist. The bundle {parent} holds: {held}."
+        return f"{path} is one model file of a bundle; name the bundle, and the file by --artifact {path.name}."
+    if not os.path.exists(path):
+        return f"{path} does not exist: no {MANIFEST}. Make a bundle with: mvit2-export"
+    if is_model:
+        return f"{path} is a model file that lies in no bundle; mvit2 info FILE and mvit2 bench --against FILE take it."
+    if is_checkpoint(path):
+        return f"{path} is a checkpoint, not a bundle; export it first: mvit2-export --weights {path}"
+    state = "holds no" if os.path.isdir(path) else "is no folder with a"
+    return f"{path} {state} {MANIFEST}. Make a bundle with: mvit2-export. In a command the bundle comes first."
+
+
+def is_checkpoint(path: Path) -> bool:
+    """By its names alone: a file of weights, or a folder with one."""
+    if path.suffix.lower() in _WEIGHTS:
+        return os.path.isfile(path)
+    if not os.path.isdir(path) or os.path.isfile(path / MANIFEST):
+        return False
+    return any(p.suffix.lower() in _WEIGHTS for p in path.iterdir())
 
 
 def _other_schema(path: Path, version: int) -> BundleError:

@@ -150,6 +150,8 @@ def _auto(variant: str | None, task: Task) -> Source:
 
 
 def _folder(folder: Path, name: str, origin: str) -> Source:
+    if (folder / "manifest.json").is_file():
+        raise CheckpointError(f"{folder} is a bundle, what an export makes; name the checkpoint that it was made from.")
     weights = next((folder / file for file in (*_WEIGHTS, *_INDEXES) if (folder / file).is_file()), None)
     if weights is None:
         single = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in _SUFFIXES and p.is_file()]

@@ -16,6 +16,7 @@ from mvit2.errors import UsageError
 from mvit2.export.cli.console import screen
 from mvit2.export.cli.options import Json, Labelled, Labels, Number, Opt, Quiet, Synsets, Variant
 from mvit2.image.dataset import labelled_images
+from mvit2.tasks import CLASSIFY
 
 if TYPE_CHECKING:
     from mvit2.runtime.audit.candidates import Measured, Subject
@@ -89,9 +90,14 @@ def _open(target: str, variant: str | None, labels: Path | None) -> Subject:
 
     with screen.step(f"opening {target}"):
         try:
-            checkpoint = load_checkpoint(target, variant, labels, task="classify")
+            checkpoint = load_checkpoint(target, variant, labels)
         except UsageError as error:
             raise UsageError(f"{target!r} holds no {MANIFEST}, so it is no bundle, and: {error}") from None
+    if checkpoint.task is not CLASSIFY:
+        raise UsageError(
+            f"{target} holds {checkpoint.task.network}; audit is for image classifiers. Export it once for each "
+            "--channel-order or --resize in question, and let mvit2 evaluate BUNDLE MASKS or mvit2 compare tell."
+        )
     torch.set_num_threads(1)  # of one picture: several are worked on side by side
     for warning in checkpoint.warnings:
         screen.warn(warning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -52,6 +53,7 @@ ExecutorName = Annotated[str, Opt("--executor", metavar="EXECUTOR", help=_EXECUT
 OldExecutor = Annotated[str | None, Opt("--engine", hidden=True)]
 Address = Annotated[str | None, Opt(metavar="ADDRESS", help="Of the Ray cluster: HOST:PORT of its head, or auto.")]
 SaveWorst = Annotated[Path | None, Opt(metavar="FOLDER", help=_SAVE)]
+Replace = Annotated[bool, Opt("--overwrite", help="Replace what an earlier --save-worst left there.")]
 Worst = Annotated[int, Number(metavar="N", help="How many of these.")]
 
 
@@ -70,6 +72,7 @@ def evaluate(
     address: Address = None,
     save_worst: SaveWorst = None,
     worst: Worst = 20,
+    overwrite: Replace = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -81,8 +84,8 @@ def evaluate(
 
     where = Executor(_executor(executor, engine), address)
     if save_worst is not None:
-        _check_folder(save_worst)
-    with screen.step(f"looking at {source}"):
+        _check_folder(save_worst, overwrite)
+    with screen.step(f"looking at {source}", minor=True):
         plan = make_plan(bundle, source, artifact or (), reading_of(synsets, split, ignore, reduce_labels))
     _warn_of(plan, save_worst)
     view = VIEWS[plan.manifest.task]
@@ -120,10 +123,17 @@ def _executor(executor: str, engine: str | None) -> str:
 # ---- what goes wrong ----
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse early, before an hour of work. An empty folder may be there."""
-    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise OutputError(f"--save-worst {folder} exists already; accepted: a new folder, or an empty one; remove it.")
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse early, before an hour of work. An empty folder may be there, or with ``overwrite`` one of ours."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise OutputError(f"--save-worst {folder} is a file or a link; accepted: a new folder, or an empty one.")
+    held = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+    foreign = next((name for name in held if not re.match(r"\d{2,}_", name)), None)
+    if held and not overwrite:
+        said = "accepted: a new folder, or an empty one; --overwrite replaces what an evaluation left there"
+        raise OutputError(f"--save-worst {folder} exists already; {said}.")
+    if foreign is not None:
+        raise OutputError(f"--save-worst {folder} holds {foreign}, which is not of an evaluation; name another folder.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

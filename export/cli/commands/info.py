@@ -14,14 +14,21 @@ __all__ = ["info"]
 
 
 def info(
-    path: Annotated[Path, typer.Argument(metavar="BUNDLE|FILE", help="A bundle's folder, a .onnx or a .tflite file.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A bundle, a .onnx or .tflite file, or a checkpoint.")],
     json: Json = False,
 ) -> None:
     screen.configure(False, json)
-    from mvit2.export.describe import describe_bundle, describe_model
+    from mvit2.bundle.manifest import is_checkpoint
+    from mvit2.export.describe import describe_bundle, describe_checkpoint, describe_model
 
-    tables, content = describe_model(path) if path.is_file() else describe_bundle(path)
+    checkpoint = is_checkpoint(path)
+    describe = describe_checkpoint if checkpoint else describe_model if path.is_file() else describe_bundle
+    tables, content = describe(path)
     for title, columns, rows in tables:
         screen.table(title, columns, rows)
     screen.json(content)
-    screen.result(f"next: mvit2 check {path}" if path.is_dir() else "next: mvit2 info BUNDLE")
+    for warning in content.get("warnings", ()) if checkpoint else ():
+        screen.warn(warning)
+    following = f"mvit2-export --weights {path}" if checkpoint else f"mvit2 check {path}"
+    if checkpoint or path.is_dir():
+        screen.result(f"next: {following}")

@@ -279,6 +279,12 @@ def test_tables_and_the_worst_as_pictures(demo_bundle: Path, pictures: Path, run
         for p in saved
     )
     assert [p.name for p in (tmp_path / "worst").iterdir()] == ["here"]  # nothing half-made is left
+    again = (*words[:3], "--worst", "1", "--resume", tmp_path / "p", "--save-worst", tmp_path / "worst" / "here")
+    assert run(*again).returncode == 1
+    assert run(*again, "--overwrite").returncode == 0 and list((tmp_path / "worst" / "here").iterdir()) == saved[:1]
+    (tmp_path / "worst" / "here" / "mine.txt").touch()
+    done = run(*again, "--overwrite")
+    assert done.returncode == 1 and "holds mine.txt, which is not of an evaluation" in done.stderr
 
 
 def test_a_terminal_shows_a_bar_with_the_time_left(demo_bundle: Path, pictures: Path) -> None:
