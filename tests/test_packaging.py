@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 import sysconfig
 import tarfile
 import tomllib
@@ -124,6 +126,22 @@ def test_the_sdist_can_be_built_from(sdist: Path) -> None:
         "quantize/__init__.py",
     } <= names
     assert not any("litter" in name or "tests/golden" in name for name in names)
+
+
+def test_make_dist(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    """The same two files, from the target that a developer runs; this environment is the one that make would make."""
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tree,) = tmp_path.iterdir()
+    for file in ("Makefile", "constraints.txt"):
+        shutil.copy(ROOT / file, tree)
+    installed_here = Path(sys.prefix) / "test.installed"
+    command = ["make", "dist", f"VENV={sys.prefix}", f"--old-file={installed_here}"]
+    offline = {**os.environ, "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    done = subprocess.run(command, cwd=tree, env=offline, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(file.name for file in (tree / "dist").iterdir()) == sorted([sdist.name, wheel.name])
+    assert set(zipfile.ZipFile(tree / "dist" / wheel.name).namelist()) == set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_metadata(wheel: Path) -> None:
