@@ -12,7 +12,7 @@ __all__ = ["MEASURES", "Difference", "Measure"]
 Measure = Literal["probabilities", "logits", "masks"]
 MEASURES: Mapping[Measure, tuple[str, str, str]] = MappingProxyType(  # -> the three figures of a Difference, in words
     {
-        "probabilities": ("max |Δ p|", "max |Δ log p|", "same top-1"),
+        "probabilities": ("max |Δ p|", "max |Δ log p|", "top-1 agreement"),
         "logits": ("max |Δ logit|", "of their range", "same class"),
         "masks": ("max other pixels", "of an image", "same mask"),
     }

@@ -3,7 +3,7 @@
     Mvit2Error                  exit 1  the work could not be done
     ├── UsageError              exit 2  the request itself is impossible (argument, option)
     ├── CheckpointError         exit 1  weights or their configuration cannot be used
-    ├── ImageError              exit 1  a picture cannot be read
+    ├── ImageError              exit 1  an image cannot be read
     ├── BundleError             exit 1  a bundle or model file is damaged, unknown or too new
     ├── MissingEngineError      exit 1  an optional library is not installed
     ├── ConversionError         exit 1  a step of the export chain failed
@@ -53,7 +53,7 @@ class CheckpointError(Mvit2Error):
 
 
 class ImageError(Mvit2Error):
-    """A picture cannot be read: corrupt, truncated, too large, not an image."""
+    """A file cannot be read as an image: corrupt, truncated, too large, or something else."""
 
 
 class BundleError(Mvit2Error):

@@ -47,7 +47,7 @@ class Task:
         labelled: what each of the configuration's labels is a name for; None where there are no classes to label.
         last_layer: the module that gives one score for each label; its first part is the head.
         blocks: the head's blocks, by their modules.
-        metric: by which a labelled set of pictures is judged.
+        metric: by which a labelled set of images is judged.
         same: what is counted where two models are compared.
         suffix: of a bundle's and a bundled checkpoint's name.
         output_kinds: what its models can be made to put out; the first is the usual one.
@@ -83,11 +83,11 @@ CLASSIFY = Task(
     name="classify",
     manifest="image-classification",
     network="an image classifier",
-    labelled="picture",
+    labelled="image",
     last_layer="classifier",
     blocks=("classifier",),
     metric="top-1",
-    same="same top-1",
+    same="top-1 agreement",
     suffix="",
     softmax=True,
 )
@@ -99,7 +99,7 @@ SEGMENT = Task(
     last_layer="segmentation_head.classifier.convolution",
     blocks=("segmentation_head.aspp", "segmentation_head.classifier"),
     metric="mIoU",
-    same="same pixels",
+    same="pixel agreement",
     suffix="-segment",
     output_kinds=("scores", "mask"),
     colored=True,

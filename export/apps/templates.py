@@ -102,7 +102,7 @@ def _accuracy(artifact: Artifact, task: AppTask) -> str:
         return f"{ERRORS[artifact.parity.measure]} against torch: {artifact.parity.max_relative:.1e}"
     assert artifact.quantisation is not None  # one of the three, says Artifact
     found = artifact.quantisation.fidelity
-    same = task.same.format(share=f"{found.agreement:.1%}", pictures=f"{found.images} {found.source}")
+    same = task.same.format(share=f"{found.agreement:.1%}", pictures=found.on)
     text = f"{same}, {found.snr_db:.1f} dB"
     if found.accuracy is None or found.float_accuracy is None:
         return text

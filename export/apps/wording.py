@@ -23,7 +23,7 @@ class AppTask:
         type: its class, in every language.
         gives: what comes out of a model, by the bundle's ``io``.
         measure: what the tolerances of the golden vectors are of.
-        same: what a quantised model has in common with float32: on which ``{share}`` of ``{pictures}``.
+        same: how a quantised model's agreement with float32 is said: a ``{share}``, on which ``{pictures}``.
     """
 
     noun: str
@@ -34,9 +34,9 @@ class AppTask:
 
 
 def _segmenter(gives: str, measure: str) -> AppTask:
-    put = f"{gives}; the segmenter puts it on the picture"
+    put = f"{gives}; the segmenter puts it on the image"
     either: dict[IO, str] = {"image": put, "tensor": put}
-    same = "same class as float32 on {share} of the pixels of {pictures}"
+    same = "pixel agreement with float32 {share} on {pictures}"
     return AppTask("segmenter", "Mvit2Segmenter", either, measure, same)
 
 
@@ -47,7 +47,7 @@ APP_TASKS: Final[Mapping[Measure, AppTask]] = MappingProxyType(
             type="Mvit2Classifier",
             gives={"image": "softmax probabilities", "tensor": "logits; the classifier makes probabilities of them"},
             measure="logarithms of probabilities",
-            same="same first class as float32 on {share} of {pictures}",
+            same="top-1 agreement with float32 {share} on {pictures}",
         ),
         "logits": _segmenter("a coarse map of every class's logits, over the input", "logits, by their range"),
         "masks": _segmenter("the class of every pixel of the input", "shares of an image's pixels"),

@@ -23,15 +23,15 @@ _LONGEST_WORD = 24  # of a label in a file's name: four of them stay far below t
 
 def show(found: Evaluation) -> None:
     names = [figures.artifact for figures in found.artifacts]
-    columns = ("artifact", "top-1 (95 %)", "top-5 (95 %)", "same top-1", "SNR", "max |Δ log p|")
+    columns = ("artifact", "top-1 (95 %)", "top-5 (95 %)", "top-1 agreement", "SNR", "max |Δ log p|")
     rows = [_artifact_row(figures, found.images) for figures in found.artifacts]
     beside = f"; the last three columns: against {found.reference}" if found.reference and len(names) > 1 else ""
     screen.table(f"accuracy on {found.images} pictures{beside}", columns, rows)
-    show_pairs("same top-1", found.agreement)
+    show_pairs("top-1 agreement", found.agreement)
     classes = sorted(found.classes, key=lambda c: (sum(c.top1.values()) / c.images, c.index))[:_CLASSES_SHOWN]
     screen.table(
         f"top-1 of the worst {len(classes)} of {len(found.classes)} classes",
-        ("class", "pictures", *names, "mostly taken for"),
+        ("class", "images", *names, "most confused with"),
         (
             (c.label, str(c.images), *(f"{hits / c.images:.1%}" for hits in c.top1.values()), c.mistaken_for or "-")
             for c in classes

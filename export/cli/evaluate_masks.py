@@ -23,15 +23,15 @@ def show(found: MaskEvaluation) -> None:
     from mvit2.metrics.confusion import mean_iou
 
     names = [figures.artifact for figures in found.artifacts]
-    columns = ("artifact", "mIoU (95 %)", "pixel accuracy", "same pixels", "SNR")
+    columns = ("artifact", "mIoU (95 %)", "pixel accuracy", "pixel agreement", "SNR")
     beside = f"; the last two columns: against {found.reference}" if found.reference and len(names) > 1 else ""
     title = f"{found.images} pictures with masks, {found.pixels} labelled pixels{beside}"
     screen.table(title, columns, map(_artifact_row, found.artifacts))
-    show_pairs("same pixels", found.agreement)
+    show_pairs("pixel agreement", found.agreement)
     classes = sorted(found.classes, key=lambda c: (mean_iou(c.iou.values()), c.index))[:_CLASSES_SHOWN]
     screen.table(
         f"IoU of the worst {len(classes)} of {len(found.classes)} classes",
-        ("class", "of the pixels", *names, "mostly taken for"),
+        ("class", "of the pixels", *names, "most confused with"),
         (
             (c.label, f"{c.pixels / found.pixels:.2%}", *map(_share, c.iou.values()), c.mistaken_for or "-")
             for c in classes

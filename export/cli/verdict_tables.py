@@ -41,7 +41,7 @@ def fidelity_table(manifest: Manifest) -> tuple[str, tuple[str, ...], Rows] | No
     task = task_named(manifest.task)
     columns = ("artifact", task.same, "SNR", "max |Δ p|", *_ACCURACY_COLUMNS[task.manifest], "XNNPACK")
     rows = [_fidelity_row(artifact, quantisation) for artifact, quantisation in quantised]
-    return f"compared with float32 on {fidelity.images} {fidelity.source}", columns, rows
+    return f"compared with float32 on {fidelity.on}", columns, rows
 
 
 def _difference_row(d: Difference) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ _PRODUCTS: tuple[tuple[type[nn.Module], Callable[[int, int, int], int]], ...] = 
 
 @torch.no_grad()
 def network_blocks(model: Network, image_size: tuple[int, int]) -> tuple[Block, ...]:
-    """The blocks of ``model`` for pictures of (height, width), in the order in which they run."""
+    """The blocks of ``model`` for images of (height, width), in the order in which they run."""
     macs: dict[str, int] = defaultdict(int)
     shapes: dict[str, tuple[int, int, int]] = {}
     modules = {without_backbone(name): module for name, module in model.named_modules()}

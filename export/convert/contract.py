@@ -56,7 +56,7 @@ class PixelContract(nn.Module):
         super().__init__()
         stem = network.backbone.conv_stem.convolution
         if stem.in_channels != 3:
-            raise ConversionError(f"pictures have 3 channels, this network takes {stem.in_channels}: use --io tensor.")
+            raise ConversionError(f"images have 3 channels, this network takes {stem.in_channels}: use --io tensor.")
         weight = stem.weight.double()
         if spec.channel_order == "BGR":
             weight = weight.flip(1)

@@ -5,7 +5,7 @@ tensors mean; the labels follow the model as a ZIP archive. MediaPipe Tasks read
 
 * ``--io image``: the input is an RGB image. It is uint8 with scale 1/255 and zero-point 0, which is all of the
   normalisation, and MediaPipe hands it plain pixels; so there are no NormalizationOptions.
-* ``--io tensor``: the input is float32 NCHW, which no library fills from a picture. It is not called an image; its
+* ``--io tensor``: the input is float32 NCHW, which no library fills from an image. It is not called an image; its
   NormalizationOptions say how a pixel becomes a value. The output (logits) has its labels.
 
 * Segmentation scores: how to make probabilities of them, as MediaPipe's ImageSegmenter wants to know.
@@ -206,7 +206,7 @@ def _input(card: ModelCard) -> dict[str, Any]:
     if card.io == "image":
         size = {"width": width, "height": height}
         return {
-            "description": f"The picture: {width}x{height} RGB pixels, uint8.",
+            "description": f"The image: {width}x{height} RGB pixels, uint8.",
             "content": {
                 "content_properties_type": schema.IMAGE,
                 "content_properties": {"color_space": schema.RGB, "default_size": size},
@@ -220,7 +220,7 @@ def _input(card: ModelCard) -> dict[str, Any]:
     least, most = ([(pixel - m) / s for m, s in zip(mean, std, strict=False)] for pixel in (0, 255))
     normal = f", minus {means}, divided by {stds}" if spec.normalises else ""
     return {
-        "description": f"The picture: float32 {shape} {spec.channel_order}, pixel * {spec.scale:.8g}{normal}.",
+        "description": f"The image: float32 {shape} {spec.channel_order}, pixel * {spec.scale:.8g}{normal}.",
         "content": {"content_properties_type": schema.FEATURE, "content_properties": {}},
         "process_units": [{"options_type": schema.NORMALIZATION, "options": {"mean": mean, "std": std}}],
         "stats": {"max": most, "min": least},

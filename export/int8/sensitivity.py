@@ -63,7 +63,7 @@ def plot(losses: Sequence[BlockLoss], file: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("logit SNR in dB when only this block is int8 (less is worse)")
     for row, loss in enumerate(losses):
-        axes.text(loss.alone_snr_db, row, f" {loss.alone_agreement:.0%} same top-1", va="center", fontsize=8)
+        axes.text(loss.alone_snr_db, row, f" {loss.alone_agreement:.0%} top-1 agreement", va="center", fontsize=8)
     axes.margins(x=0.2)
     try:
         drawn = io.BytesIO()

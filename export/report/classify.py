@@ -1,4 +1,4 @@
-"""A classifier's part of a report: top-1 and top-5, the best classes of every picture, other first classes."""
+"""A classifier's part of a report: top-1 and top-5, the best classes of every image, other first classes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLASSIFICATION", "ClassifierRow", "Example", "accuracy_plot"]
 
-_EDGE = 160  # pixels of a picture in the page
+_EDGE = 160  # pixels of an image in the page
 _WORST_CLASSES = 10
 
 
@@ -38,20 +38,20 @@ _WORST_CLASSES = 10
 
 @dataclass(frozen=True)
 class ClassifierRow:
-    """One artifact on labelled pictures; the intervals are Wilson's 95 % of the share. None: not compared."""
+    """One artifact on labelled images; the intervals are Wilson's 95 % of the share. None: not compared."""
 
     artifact: str
     precision: Precision
     images: int
     top1: int
     top5: int
-    agreement: float | None = None  # share of pictures with float32's first class
+    agreement: float | None = None  # share of images with float32's first class
     snr_db: float | None = None
 
     def __post_init__(self) -> None:
         if not (0 <= self.top1 <= self.top5 <= self.images and self.images > 0):
             hits = f"{self.top1} and {self.top5} of {self.images}"
-            raise BundleError(f"the accuracy of {self.artifact} is {hits} pictures; export the bundle again.")
+            raise BundleError(f"the accuracy of {self.artifact} is {hits} images; export the bundle again.")
 
     @property
     def top1_interval(self) -> tuple[float, float]:
@@ -102,12 +102,12 @@ def _details(labels: Sequence[str], accuracy: Accuracy) -> dict[str, Any]:
     }
 
 
-# ---- pictures ----
+# ---- images ----
 
 
 @dataclass(frozen=True)
 class Example:
-    """A picture, and every class that is among the best five of an artifact."""
+    """An image, and every class that is among the best five of an artifact."""
 
     picture: str
     artifacts: tuple[str, ...]
@@ -155,7 +155,7 @@ def _thumbnail(pixels: NDArray[np.uint8]) -> str:
 CLASSIFICATION = ReportTask(
     name="classify",
     hub="image-classification",
-    same="same first class",
+    same="top-1 agreement",
     examples=_examples,
     worst=_worst,
     of_evaluation=_of_evaluation,

@@ -48,7 +48,7 @@ class Timing:
 class Report:
     """Everything the page and the model card show. What was not measured is None or empty.
 
-    ``examples`` and ``worst``: what the task says of pictures; ``images``: name -> data URI of what it shows of them.
+    ``examples`` and ``worst``: what the task says of images; ``images``: name -> data URI of what it shows of them.
     """
 
     manifest: Manifest
@@ -100,7 +100,7 @@ def gather(
 ) -> Report:
     """Put a report together. ``pictures`` are the examples, which the artifacts are asked about.
 
-    Raises BundleError: no bundle, or a damaged one; ImageError: a picture that cannot be read.
+    Raises BundleError: no bundle, or a damaged one; ImageError: an image that cannot be read.
     """
     manifest = read_manifest(bundle)
     source, task = Source(bundle, manifest, read_labels(bundle, manifest)), REPORT_TASKS[manifest.task]
@@ -142,7 +142,7 @@ def _accuracy_of_export(manifest: Manifest, task: ReportTask) -> Accuracy | None
             rows[reference.file.path] = task.of_export(reference, fidelity.float_accuracy, None)
         rows[artifact.file.path] = task.of_export(artifact, fidelity.accuracy, fidelity)
     known = tuple(row for row in rows.values() if row is not None)
-    return Accuracy("pictures of the export's --eval", known) if known else None
+    return Accuracy("images of the export's --eval", known) if known else None
 
 
 # ---- latency ----

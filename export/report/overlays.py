@@ -1,6 +1,6 @@
-"""Pictures of a report on segmentation: a picture once, and over it what each artifact makes of it.
+"""Pictures of a report on segmentation: an image once, and over it what each artifact makes of it.
 
-A view is a small PNG of colours that let the picture through; the page lays it over the picture.
+A view is a small PNG of colours that let the image through; the page lays it over the image.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ __all__ = ["Album", "Scene", "View"]
 
 Mask = NDArray[np.uint8]
 
-_EDGE = 256  # pixels of a picture in the page
-_MOST_CLASSES = 8  # of a picture, of each artifact
-_LEAST = 0.0005  # of a picture: a class with less is not named, it would be 0.0 %
-_COVER = 140  # of 255: how much a class's colour covers the picture
+_EDGE = 256  # pixels of an image in the page
+_MOST_CLASSES = 8  # of an image, of each artifact
+_LEAST = 0.0005  # of an image: a class with less is not named, it would be 0.0 %
+_COVER = 140  # of 255: how much a class's colour covers the image
 _NOT_SEEN: Final = (18, 20, 22, 190)  # RGBA, over what the network never sees
 _SAME, _OTHER = (250, 250, 248, 150), (214, 0, 110, 255)  # of a view of differences
 
 
 @dataclass(frozen=True)
 class View:
-    """Classes over a picture, by an artifact or the truth; ``overlay`` and ``differs`` are images of the report.
+    """Classes over an image, by an artifact or the truth; ``overlay`` and ``differs`` are images of the report.
 
     Shares are of the pixels that were seen: ``right`` with the true class, of those that count; ``same`` with
     float32's. None: not known, not compared.
@@ -51,9 +51,9 @@ class View:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what is said of it; ``photo``: an image of the report.
+    """An image and what is said of it; ``photo``: an image of the report.
 
-    ``areas``: the classes, with shares of the whole picture in the order of the views.
+    ``areas``: the classes, with shares of the whole image in the order of the views.
     """
 
     picture: str
@@ -120,7 +120,7 @@ class Album:
 
 @dataclass(frozen=True)
 class _Frame:
-    """A picture made smaller: which of its rows and columns stay, and which of their pixels the network saw."""
+    """An image made smaller: which of its rows and columns stay, and which of their pixels the network saw."""
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
@@ -164,7 +164,7 @@ def _same(plain: Segmentation, answer: Segmentation) -> float | None:
 
 
 def _shares(truth: Mask, classes: int) -> dict[int, float]:
-    """Class -> its share of the picture; what has no class has no share."""
+    """Class -> its share of the image; what has no class has no share."""
     counts = np.bincount(truth.ravel(), minlength=256)[: min(classes, NO_CLASS)]
     return {int(index): float(counts[index]) / truth.size for index in counts.nonzero()[0]}
 

@@ -1,4 +1,4 @@
-"""A segmentation network's part of a report: IoU of every class, and pictures under their classes' colours."""
+"""A segmentation network's part of a report: IoU of every class, and images under their classes' colours."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .task import Accuracy, Evaluated, Highlight, Metric, Pictured, ReportTask, 
 __all__ = ["SEGMENTATION", "SegmenterRow"]
 
 _WORST_CLASSES = 40
-_MOST_WORST = 6  # pictures, each with an image for every view
+_MOST_WORST = 6  # images, each with an image for every view
 
 # ---- accuracy ----
 
 
 @dataclass(frozen=True)
 class SegmenterRow:
-    """One artifact on pictures with masks. None: not compared; of ``iou``: a class that does not occur."""
+    """One artifact on images with masks. None: not compared; of ``iou``: a class that does not occur."""
 
     artifact: str
     precision: Precision
@@ -42,7 +42,7 @@ class SegmenterRow:
         shares = (self.mean_iou, self.pixel_accuracy, *(value for value in self.iou if value is not None))
         if not (all(0 <= share <= 1 for share in shares) and self.images > 0):
             raise BundleError(
-                f"the accuracy of {self.artifact} on {self.images} pictures is mIoU {self.mean_iou}, pixels "
+                f"the accuracy of {self.artifact} on {self.images} images is mIoU {self.mean_iou}, pixels "
                 f"{self.pixel_accuracy}, accepted: shares of 0 to 1; export the bundle again."
             )
 
@@ -107,7 +107,7 @@ def _details(labels: Sequence[str], accuracy: Accuracy) -> dict[str, Any]:
     return {"classes": classes[:_WORST_CLASSES], "left_out_classes": len(classes[_WORST_CLASSES:])}
 
 
-# ---- pictures ----
+# ---- images ----
 
 
 def _examples(source: Source, pictures: Mapping[str, Path]) -> Pictured:
@@ -132,7 +132,7 @@ def _worst(source: Source, evaluated: Evaluated) -> Pictured:
 SEGMENTATION = ReportTask(
     name="segment",
     hub="image-segmentation",
-    same="same class by pixels",
+    same="pixel agreement",
     examples=_examples,
     worst=_worst,
     of_evaluation=_of_evaluation,

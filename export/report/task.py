@@ -60,7 +60,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation; ``files``: those behind the names of its pictures and of their masks."""
+    """An evaluation; ``files``: those behind the names of its images and of their masks."""
 
     source: str
     evaluation: Evaluation | MaskEvaluation
@@ -105,14 +105,14 @@ class Row(Protocol):
 class Accuracy:
     """``evaluation`` is there where the report evaluated by itself; else the figures are those of the export."""
 
-    source: str  # which pictures
+    source: str  # which images
     rows: tuple[Row, ...]
     evaluation: Evaluation | MaskEvaluation | None = None
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A class and its figure by each artifact: a probability, or a share of the picture's pixels."""
+    """A class and its figure by each artifact: a probability, or a share of the image's pixels."""
 
     index: int
     label: str
@@ -121,7 +121,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Pictured:
-    """What is said of some pictures; ``images``: name -> data URI of what is shown of them."""
+    """What is said of some images; ``images``: name -> data URI of what is shown of them."""
 
     said: tuple[Any, ...]
     images: Mapping[str, str]
@@ -135,7 +135,7 @@ class ReportTask:
         name: of its templates, report_NAME.html.jinja and card_NAME.md.jinja.
         hub: the task as the Hugging Face hub calls it.
         same: what two artifacts have in common where they agree.
-        examples: what all artifacts say of these pictures (name -> file).
+        examples: what all artifacts say of these images (name -> file).
         worst: where the artifacts of an evaluation are furthest from float32.
         of_evaluation: how good the artifacts are.
         of_export: how good one is: the artifact, its figures in the manifest, how near it is to float32 (if not that).

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ERRORS",
+    "OUR_ORIGINS",
     "answer",
     "by_float32",
     "export_again",
@@ -40,6 +41,9 @@ ERRORS: Mapping[Measure, str] = MappingProxyType(  # max_relative, in words
         "masks": "largest share of pixels of another class",
     }
 )
+OUR_ORIGINS: Mapping[str, str] = MappingProxyType(  # weights that come with mvit2 -> as --weights names them
+    {"bundled": "demo", "seeded initialisation, never trained": "untrained"}
+)
 _COMMIT = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@[\w./-]+")
 
 
@@ -55,7 +59,7 @@ def preprocessing(manifest: Manifest) -> tuple[str, ...]:
     """What an app has to do, step by step."""
     spec = manifest.preprocess
     height, width = spec.image_size
-    steps = ["Decode the picture, apply its EXIF orientation, convert it to RGB."]
+    steps = ["Decode the image, apply its EXIF orientation, convert it to RGB."]
     if spec.resize_shortest is not None:
         steps.append(
             f"Resize it so that the shorter edge has {spec.resize_shortest} px ({spec.resample}, antialiased)."
@@ -63,13 +67,13 @@ def preprocessing(manifest: Manifest) -> tuple[str, ...]:
     if spec.resize_exact is not None:
         steps.append(f"Resize it to {spec.resize_exact[1]} x {spec.resize_exact[0]} px ({spec.resample}, antialiased).")
     if spec.resize_exact != spec.image_size:
-        steps.append(f"Cut out the centre, {width} x {height} px.")
+        steps.append(f"Crop the centre, {width} x {height} px.")
     scale = "1/255" if abs(spec.scale * 255 - 1) < 1e-9 else f"{spec.scale:g}"
     if manifest.io == "image":
         normal = f", mean {list(spec.mean)} and standard deviation {list(spec.std)}" if spec.normalises else ""
         held = f"The channel order of the weights ({spec.channel_order}) and the scale {scale}{normal}"
         inside = f"{held} are inside the model."
-        return (*steps, f"Hand over the bytes as they are: uint8, RGB, 0 to 255. {inside}")
+        return (*steps, f"Pass the bytes as they are: uint8, RGB, 0 to 255. {inside}")
     if spec.normalises:
         steps.append(f"Multiply by {scale}, subtract {list(spec.mean)}, divide by {list(spec.std)} (red, green, blue).")
         return (*steps, f"Order the channels as {spec.channel_order}: float32, channels first.")
@@ -90,10 +94,10 @@ def postprocessing(manifest: Manifest) -> tuple[str, ...]:
     lies = f"over the {width} x {height} px that went in"
     steps = {
         "logits": (
-            f"The map lies {lies}. Bring it to the picture bilinearly, by the middles of pixels, without antialiasing.",
+            f"The map lies {lies}. Bring it to the image bilinearly, by the middles of pixels, without antialiasing.",
             "The class of a pixel is its largest logit; of equal ones the first.",
         ),
-        "masks": (f"The mask lies {lies}: a pixel of the picture has the class of the one in which its middle lies.",),
+        "masks": (f"The mask lies {lies}: a pixel of the image has the class of the one in which its middle lies.",),
     }[name]
     cut = spec.resize_exact != spec.image_size
     return (*steps, *(("Undo resize and crop: what the crop cut off was not seen and has no class.",) if cut else ()))
@@ -114,9 +118,8 @@ def hub_id(manifest: Manifest) -> str | None:
 
 def export_again(manifest: Manifest) -> tuple[str, ...]:
     """The command that makes this bundle, in parts; names in capitals for what the manifest does not hold."""
-    known = {"bundled": "demo", "seeded initialisation, never trained": "untrained"}
     origin = manifest.weights.origin
-    weights = origin if hub_id(manifest) else known.get(origin, "CHECKPOINT")
+    weights = origin if hub_id(manifest) else OUR_ORIGINS.get(origin, "CHECKPOINT")
     start = f"mvit2-export --variant {shlex.quote(manifest.variant)} --weights {weights}"
     if not manifest.options:
         return start, "# and other options, which that version of mvit2 did not record"
@@ -136,7 +139,7 @@ def highlights(report: Report) -> list[Highlight]:
     if differences:
         worst = max(differences, key=lambda d: d.max_relative)
         note = f"{ERRORS[worst.measure]}, float32; accepted {worst.tolerance:.0e}"
-        found.append(Highlight(f"{worst.max_relative:.1e}", "off torch by", note))
+        found.append(Highlight(f"{worst.max_relative:.1e}", "max error vs torch", note))
     chosen = min((a for a in manifest.artifacts if a.quantisation), key=lambda a: a.file.bytes, default=None)
     shown = chosen or manifest.artifacts[0]
     ratio = by_float32(manifest, shown)
@@ -144,8 +147,8 @@ def highlights(report: Report) -> list[Highlight]:
     found.append(Highlight(human_bytes(shown.file.bytes), shown.file.path, note))
     if chosen is not None and chosen.quantisation is not None:
         fidelity = chosen.quantisation.fidelity
-        note = f"{report.task.same} on {fidelity.images} pictures"
-        found.append(Highlight(f"{fidelity.agreement:.1%}", "agrees with float32", note))
+        note = f"{report.task.same}, {fidelity.on}"
+        found.append(Highlight(f"{fidelity.agreement:.1%}", "agreement with float32", note))
     return found + _measured(report, shown.file.path)
 
 

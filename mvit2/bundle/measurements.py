@@ -13,7 +13,7 @@ __all__ = ["Accuracy", "Calibration", "Fidelity", "MaskAccuracy", "Quantisation"
 
 @dataclass(frozen=True)
 class Calibration:
-    """The pictures that int8 ranges were learned on: sha256 of each file, and how many of them were held out."""
+    """The images that int8 ranges were learned on: sha256 of each file, and how many of them were held out."""
 
     source: Literal["folder", "bundled photographs"]
     seed: int
@@ -23,7 +23,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Right answers among ``images`` labelled pictures."""
+    """Right answers among ``images`` labelled images."""
 
     images: int
     top1: int
@@ -38,14 +38,14 @@ class Accuracy:
         return self.top1 / self.images
 
     def points_below(self, other: Accuracy | MaskAccuracy) -> float:
-        """How many points of the metric this is worse than ``other``, of the same pictures."""
+        """How many points of the metric this is worse than ``other``, of the same images."""
         assert isinstance(other, Accuracy)
         return 100 * (other.top1 - self.top1) / self.images  # exact, where the difference of shares is not
 
 
 @dataclass(frozen=True)
 class MaskAccuracy:
-    """Right pixels of ``images`` pictures with masks, over all pixels together (mvit2.metrics.confusion)."""
+    """Right pixels of ``images`` images with masks, over all pixels together (mvit2.metrics.confusion)."""
 
     images: int
     mean_iou: float
@@ -55,7 +55,7 @@ class MaskAccuracy:
     def __post_init__(self) -> None:
         shares = (self.mean_iou, self.pixel_accuracy, *(iou for iou in self.iou if iou is not None))
         if self.images < 1 or not all(0 <= share <= 1 for share in shares):
-            raise ValueError(f"mIoU {self.mean_iou} on {self.images} pictures, accepted: shares on 1 or more")
+            raise ValueError(f"mIoU {self.mean_iou} on {self.images} images, accepted: shares on 1 or more")
 
     @property
     def metric(self) -> str:
@@ -71,18 +71,23 @@ class MaskAccuracy:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """A quantised artifact compared with the float32 one on pictures that it was not calibrated on.
+    """A quantised artifact compared with the float32 one on images that it was not calibrated on.
 
     Logits are compared as log-probabilities less their mean, which is what is left of them in any artifact.
     """
 
     source: Literal["held-out calibration pictures", "evaluation pictures"]
     images: int
-    agreement: float  # share of pictures with the same first class; of the pixels of the network's answers
+    agreement: float  # share of images with the same first class; of the pixels of the network's answers
     snr_db: float  # 10 log10(power of the float logits / power of the difference)
     max_error: float  # max |difference| of probabilities
-    float_accuracy: Accuracy | MaskAccuracy | None = None  # of the float32 artifact, where the pictures have labels
+    float_accuracy: Accuracy | MaskAccuracy | None = None  # of the float32 artifact, where the images have labels
     accuracy: Accuracy | MaskAccuracy | None = None
+
+    @property
+    def on(self) -> str:
+        """Which images, in words: "16 held-out calibration images". (The manifest calls them pictures.)"""
+        return f"{self.images} {self.source.replace('pictures', 'images')}"
 
 
 @dataclass(frozen=True)
@@ -91,5 +96,5 @@ class Quantisation:
 
     method: str  # how the activations' ranges were found; "none" where there are none
     float_blocks: tuple[str, ...]  # blocks of the network that stayed float
-    candidates: Mapping[str, float]  # method -> logit SNR in dB on the held-out pictures, simulated
+    candidates: Mapping[str, float]  # method -> logit SNR in dB on the held-out images, simulated
     fidelity: Fidelity

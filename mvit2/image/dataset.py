@@ -1,4 +1,4 @@
-"""Folders of pictures: with labels (to measure accuracy) and without (to calibrate). Those of masks: masks.py."""
+"""Folders of images: with labels (to measure accuracy) and without (to calibrate). Those of masks: masks.py."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ PLAIN: Final = Reading()
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Every picture below ``folder`` by its suffix, in the order of their paths. Raises UsageError without any."""
+    """Every image below ``folder`` by its suffix, in the order of their paths. Raises UsageError without any."""
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; name one with pictures ({', '.join(SUFFIXES)}).")
+        raise UsageError(f"{folder} is no folder; name one with images ({', '.join(SUFFIXES)}).")
     files = (
         p for p in files_below(folder) if p.suffix.lower() in SUFFIXES and not is_hidden(p, folder) and p.is_file()
     )
@@ -77,7 +77,7 @@ def find_images(folder: Path) -> list[Path]:
     if not found:
         others = ", ".join(f"{count} {suffix}" for suffix, count in unread_images(folder).items())
         held = f" that can be read, only {others}" if others else ""
-        raise UsageError(f"{folder} holds no pictures{held}; accepted: {', '.join(SUFFIXES)}, in subfolders, too.")
+        raise UsageError(f"{folder} holds no images{held}; accepted: {', '.join(SUFFIXES)}, in subfolders, too.")
     return found
 
 
@@ -108,7 +108,7 @@ def labelled_images(source: Path, labels: Sequence[str], synsets: Path | None = 
 
     Raises:
         UsageError: nothing there, or a class that the network does not know, or two that are called alike.
-        ImageError: the CSV file names a picture that does not exist.
+        ImageError: the CSV file names an image that does not exist.
     """
     classes: dict[str, list[int]] = {}
     for i, label in enumerate(labels):
@@ -182,7 +182,7 @@ def _about_id(name: str, ids: Mapping[str, Sequence[str]], synsets: Path | None)
 
 
 def listed(file: Path, column: str) -> list[tuple[Path, str]]:
-    """The pictures that a CSV file names in the column path, and what ``column`` says. Raises as labelled_images."""
+    """The images that a CSV file names in the column path, and what ``column`` says. Raises as labelled_images."""
     try:
         check_regular(file, _MOST_CSV_BYTES)
         with file.open(newline="", encoding="utf-8-sig") as stream:
@@ -191,7 +191,7 @@ def listed(file: Path, column: str) -> list[tuple[Path, str]]:
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
-            f"{file} cannot be read as CSV ({error}); accepted: a folder of labelled pictures, or CSV."
+            f"{file} cannot be read as CSV ({error}); accepted: a folder of labelled images, or CSV."
         ) from None
     if not rows or not {"path", column} <= rows[0].keys():
         raise UsageError(f"{file} needs a first line with the columns path and {column}, and at least one more line.")

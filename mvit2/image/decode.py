@@ -1,4 +1,4 @@
-"""A picture in any shape people hand over -> upright RGB, or one clear line about why not."""
+"""An image in any shape people hand over -> upright RGB, or one clear line about why not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 T = TypeVar("T")
 
 MAX_PIXELS: Final = 2**27
-"""Largest picture, decoded or resized: 134 megapixels (a 108-megapixel phone passes), 0.5 GiB in Pillow."""
+"""Largest image, decoded or resized: 134 megapixels (a 108-megapixel phone passes), 0.5 GiB in Pillow."""
 
 _LARGE_READ: Final = 1 << 20  # bytes
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP")
@@ -88,11 +88,11 @@ _DAMAGE: Final = (
 
 
 def load_image(source: ImageSource) -> Image.Image:
-    """Read a picture, upright and in RGB.
+    """Read an image, upright and in RGB.
 
-    * EXIF orientation is applied. An EXIF block that cannot be read is ignored, as picture viewers do.
+    * EXIF orientation is applied. An EXIF block that cannot be read is ignored, as image viewers do.
     * Every other mode becomes RGB as Pillow's ``convert("RGB")`` does it: alpha and transparency are dropped,
-      not composed over a colour, because that is what the pictures a network was trained on went through.
+      not composed over a colour, because that is what the images a network was trained on went through.
     * 16-bit grayscale is scaled to 8 bit, ``round(value / 257)``, where Pillow would clip.
     * Of an animation the first frame counts.
 
@@ -116,11 +116,11 @@ def load_image(source: ImageSource) -> Image.Image:
         return _decode(io.BytesIO(source), name, _upright_rgb)
     if isinstance(source, str | os.PathLike):
         return _from_file(Path(source), name, _upright_rgb)
-    raise _refusal(name, "is not a picture", "path, bytes, PIL image, NumPy array", "pass one of these")
+    raise _refusal(name, "is not an image", "path, bytes, PIL image, NumPy array", "pass one of these")
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the picture that ``load_image`` would give, read off its header. Raises ImageError."""
+    """(width, height) of the image that ``load_image`` would give, read off its header. Raises ImageError."""
 
     def size(image: Image.Image, name: str) -> tuple[int, int]:
         _check_pixels(image.width, image.height, name)
@@ -130,7 +130,7 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 
 def load_mask(path: Path, reduced: bool = False) -> npt.NDArray[np.uint8]:
-    """Read the class indices of a mask file: uint8 [height, width], upright as ``load_image`` makes the picture.
+    """Read the class indices of a mask file: uint8 [height, width], upright as ``load_image`` makes the image.
 
     A PNG of 8-bit grayscale, or with a palette, whose entries then are the indices; its colours do not matter.
     ``reduced``: as do_reduce_labels of transformers: 0 becomes 255, which is no class, and k becomes k - 1.
@@ -142,7 +142,7 @@ def load_mask(path: Path, reduced: bool = False) -> npt.NDArray[np.uint8]:
 
 
 def describe(source: object) -> str:
-    """How messages call a picture; paths are quoted, so that a line break in a name stays on one line."""
+    """How messages call an image; paths are quoted, so that a line break in a name stays on one line."""
     if isinstance(source, str | os.PathLike):
         return repr(os.fspath(source))
     if isinstance(source, np.ndarray):
@@ -212,7 +212,7 @@ def _guess(head: bytes) -> str:
     if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
         return _BRANDS[head[8:12]]
     is_text = all(byte >= 32 or byte in b"\t\n\r" for byte in head)
-    return "a text file" if is_text else "not a picture, or one with a damaged header"
+    return "a text file" if is_text else "not an image, or one with a damaged header"
 
 
 @contextmanager
@@ -275,7 +275,7 @@ def _orientation(image: Image.Image) -> Any:
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
     except _DAMAGE:
-        return None  # the note beside the picture is damaged, the picture is not
+        return None  # the note beside the image is damaged, the image is not
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:
@@ -288,7 +288,7 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
 
 def _from_gray16(values: npt.NDArray[Any], name: str) -> Image.Image:
     low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:  # Pillow's mode I has 32 bits, of which picture files only ever use 16
+    if low < 0 or high > 65535:  # Pillow's mode I has 32 bits, of which image files only ever use 16
         raise _refusal(name, f"has pixels of {low}..{high}", "16-bit grayscale, 0..65535", "convert it first")
     return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
 
@@ -299,7 +299,7 @@ def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
     is_uint8, is_uint16 = (pixels.dtype.kind == "u" and pixels.dtype.itemsize == size for size in (1, 2))
     if not (is_uint8 and (gray or colour)) and not (is_uint16 and gray):
         accepted = "uint8 [H, W], [H, W, 1], [H, W, 3], [H, W, 4], or uint16 [H, W], [H, W, 1]"
-        raise _refusal(name, "is not a picture", accepted, "convert or transpose it first")
+        raise _refusal(name, "is not an image", accepted, "convert or transpose it first")
     _check_pixels(pixels.shape[1], pixels.shape[0], name)
     if is_uint16:
         return _from_gray16(pixels, name)

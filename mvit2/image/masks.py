@@ -31,7 +31,7 @@ __all__ = [
 NO_CLASS: Final = 255
 """The index of pixels that never count: PASCAL VOC's outlines, the "void" of others."""
 
-Pair = tuple[Path, Path]  # a picture, its mask
+Pair = tuple[Path, Path]  # an image, its mask
 _LISTS, _MASKS, _PICTURES = "ImageSets/Segmentation", "SegmentationClass", "JPEGImages"
 _ADE = ("images", "annotations")
 _MASK_FOLDERS = (_MASKS, "SegmentationObject")
@@ -51,15 +51,15 @@ def labelled_masks(source: Path, reading: Reading) -> list[Pair]:
     Args:
         source: one of
             * a PASCAL VOC folder: each SegmentationClass/NAME.png with JPEGImages/NAME.jpg; with ``reading.split``
-              those of ImageSets/Segmentation/SPLIT.txt. Pictures without a mask are no mistake there: VOC has many.
+              those of ImageSets/Segmentation/SPLIT.txt. Images without a mask are no mistake there: VOC has many.
             * a folder like ADE20K's: images/NAME.jpg and annotations/NAME.png, or in subfolders of the same names, of
               which ``reading.split`` chooses one, such as validation.
             * a folder of NAME.jpg (or another suffix) with NAME.png beside it, in subfolders, too: none alone.
             * a CSV file with the columns path and mask, relative to it.
 
     Raises:
-        UsageError: nothing there, a picture or a mask without the other, an unknown split.
-        ImageError: the CSV file names a picture that does not exist.
+        UsageError: nothing there, an image or a mask without the other, an unknown split.
+        ImageError: the CSV file names an image that does not exist.
     """
     voc = source / _MASKS
     is_voc = voc.is_dir() and (source / _PICTURES).is_dir()
@@ -84,7 +84,7 @@ def _of_voc(root: Path, split: str | None) -> list[Pair]:
     masks = {path.stem: path for path in (root / _MASKS).iterdir() if _is_png(path) and path.name[0] != "."}
     names = sorted(masks) if split is None else _split(root, split)
     for name in names:
-        for what, folder, held in (("picture", _PICTURES, pictures), ("mask", _MASKS, masks)):
+        for what, folder, held in (("image", _PICTURES, pictures), ("mask", _MASKS, masks)):
             if name not in held:
                 raise UsageError(f"{root}/{folder} holds no {what} of {name!r}; {_ACCEPTED}")
     if not names:
@@ -116,9 +116,9 @@ def _split(root: Path, split: str) -> list[str]:
     try:
         names = [line.strip() for line in read_text(file, "utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} cannot be read as text ({error}); accepted: a picture's name on each line.") from None
+        raise UsageError(f"{file} cannot be read as text ({error}); accepted: an image's name on each line.") from None
     if not names:
-        raise UsageError(f"{file} is empty; accepted: a picture's name on each line.")
+        raise UsageError(f"{file} is empty; accepted: an image's name on each line.")
     return sorted(dict.fromkeys(names))
 
 
@@ -127,8 +127,8 @@ def _beside(folder: Path) -> list[Pair]:
     masks = {path.with_suffix(""): path for path in found if _is_png(path)}
     pictures = _named(path for path in found if path.suffix.lower() != ".png")
     for what, some, others, other in (
-        ("pictures", pictures, masks, "mask"),
-        ("masks", masks, pictures, f"picture ({', '.join(s for s in SUFFIXES if s != '.png')})"),
+        ("images", pictures, masks, "mask"),
+        ("masks", masks, pictures, f"image ({', '.join(s for s in SUFFIXES if s != '.png')})"),
     ):
         alone = [path for name, path in some.items() if name not in others]
         if alone:
@@ -148,7 +148,7 @@ def _named(pictures: Iterable[Path]) -> dict[Path, Path]:
 
 
 def unlabelled_images(folder: Path) -> list[Path]:
-    """As find_images, without masks, which a network must never learn from: pictures to calibrate on, or to show.
+    """As find_images, without masks, which a network must never learn from: images to calibrate on, or to show.
 
     Masks are NAME.png beside NAME.jpg, and what lies in a PASCAL VOC folder's SegmentationClass or SegmentationObject.
     """
@@ -164,9 +164,9 @@ def _is_png(path: Path) -> bool:
 
 
 def check_masks(pairs: Sequence[Pair], classes: int, ignore: frozenset[int], reduced: bool = False) -> None:
-    """Look at every mask before an evaluation of them begins: readable, of its picture's size, of known classes.
+    """Look at every mask before an evaluation of them begins: readable, of its image's size, of known classes.
 
-    Masks belong to the upright picture, as viewers and labelling tools show it, not to the stored one. A picture that
+    Masks belong to the upright image, as viewers and labelling tools show it, not to the stored one. An image that
     cannot be read is left for the evaluation to find.
 
     Raises UsageError: another size, an index that the network does not have, no pixel that counts. ImageError.
@@ -200,11 +200,11 @@ def _checked(picture: Path, mask: Path, classes: int, ignore: frozenset[int], re
 
 
 def check_size(picture: Path, mask: Path, found: tuple[int, int], expected: tuple[int, int]) -> None:
-    """Of a mask and its upright picture, both (width, height). Raises UsageError."""
+    """Of a mask and its upright image, both (width, height). Raises UsageError."""
     if found != expected:
-        turned = ", which EXIF turns: masks belong to the upright picture" if found == expected[::-1] else ""
+        turned = ", which EXIF turns: masks belong to the upright image" if found == expected[::-1] else ""
         has, should = (f"{width}x{height}" for width, height in (found, expected))
         raise UsageError(
-            f"{mask} has {has} pixels, its picture {picture.name} {should}{turned}; accepted: a mask of the picture's "
+            f"{mask} has {has} pixels, its image {picture.name} {should}{turned}; accepted: a mask of the image's "
             "size; make it anew, or resize it with nearest neighbours."
         )

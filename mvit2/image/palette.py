@@ -19,7 +19,7 @@ _BACKGROUNDS: Final = ("background", "other", "unlabeled", "void", "label_0")  #
 def class_colors(labels: Sequence[str]) -> tuple[str, ...]:
     """``"#rrggbb"`` for each class: VOC's, whose black is for a background; left out where the first class is none.
 
-    An overlay shows no black class: it leaves the picture there as it is.
+    An overlay shows no black class: it leaves the image there as it is.
     """
     first = 0 if labels and labels[0].lower() in _BACKGROUNDS else 1
     return voc_colors(len(labels) + first)[first:]

@@ -1,4 +1,4 @@
-"""The only preprocessing: picture -> RGB -> resize -> centre crop -> uint8 pixels.
+"""The only preprocessing: image -> RGB -> resize -> centre crop -> uint8 pixels.
 
 The pixels are those of Hugging Face's MobileViT image processor (its PIL backend), bit for bit. Integers are
 what crosses every boundary, because floats are where platforms begin to differ.
@@ -24,20 +24,20 @@ _FILTERS: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resam
 
 
 def preprocess(source: ImageSource, spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
-    """Turn a picture into the network's input: ``Placement`` says sizes and crop; outside the picture are zeros.
+    """Turn an image into the network's input: ``Placement`` says sizes and crop; outside the image are zeros.
 
     Returns:
         uint8 ``[height, width, 3]``, C-contiguous, always RGB. Channel order and scale are not applied: that
         happens inside the exported graph, or in ``to_pixel_values`` for the bare network.
 
     Raises:
-        ImageError: the picture cannot be read, or is so long and thin that its resize exceeds ``MAX_PIXELS``.
+        ImageError: the image cannot be read, or is so long and thin that its resize exceeds ``MAX_PIXELS``.
     """
     return preprocess_placed(source, spec)[0]
 
 
 def preprocess_placed(source: ImageSource, spec: PreprocessSpec) -> tuple[npt.NDArray[np.uint8], Placement]:
-    """As ``preprocess``, and where on the upright picture these pixels lie."""
+    """As ``preprocess``, and where on the upright image these pixels lie."""
     image = load_image(source)
     placement = Placement.of(image.size, spec)
     width, height = placement.resized

@@ -1,4 +1,4 @@
-"""How a picture becomes the network's pixels, as data: everything that differs between checkpoints.
+"""How an image becomes the network's pixels, as data: everything that differs between checkpoints.
 
 A ``PreprocessSpec`` says what happens; ``mvit2.image.preprocess`` is the only code that does it.
 """
@@ -67,19 +67,19 @@ _ONLY: Final[dict[str, tuple[object, ...]]] = {
 
 @dataclass(frozen=True)
 class PreprocessSpec:
-    """Resize, centre crop (with zeros where the picture is smaller), then order and scale the channels.
+    """Resize, centre crop (with zeros where the image is smaller), then order and scale the channels.
 
     Attributes:
         image_size: (height, width) in pixels of the crop, which is the network's input.
         resize_shortest: the shortest edge becomes this many pixels, the aspect ratio is kept.
-        resize_exact: the picture is stretched to (height, width). At most one of the two resizes is not None.
+        resize_exact: the image is stretched to (height, width). At most one of the two resizes is not None.
         resample: Pillow's antialiased filter of that name.
         channel_order: what the checkpoint was trained in. Pixels stay RGB; the exported graph reorders them.
         scale, mean, std: the network sees ``(pixel * scale - mean) / std``; both are of red, green and blue, in that
             order, whatever the channel order.
 
     Raises:
-        UsageError: a value that no picture could be processed with.
+        UsageError: a value that no image could be processed with.
     """
 
     image_size: tuple[int, int]
@@ -251,7 +251,7 @@ def _hf_resize(config: Mapping[str, object]) -> tuple[int | None, tuple[int, int
 def _hf_crop(config: Mapping[str, object], exact: tuple[int, int] | None) -> tuple[int, int]:
     if _flag(config, "do_center_crop"):
         return _hf_pair("crop_size", config.get("crop_size"), "{height, width}, or a whole number")
-    if exact is None:  # then the network's input would have a different size for every picture
+    if exact is None:  # then the network's input would have a different size for every image
         raise _refusal("do_center_crop", config["do_center_crop"], "true, or false with size {height, width}")
     return exact
 

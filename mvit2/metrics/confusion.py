@@ -22,7 +22,7 @@ Cell = tuple[int, int, int]
 class Confusion:
     """``counts``: int64 [classes, classes], pixels of the true class (row) that were answered as a class (column).
 
-    Those of several pictures add up: figures of the sum are those over all their pixels.
+    Those of several images add up: figures of the sum are those over all their pixels.
     """
 
     counts: NDArray[np.int64]

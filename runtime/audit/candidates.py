@@ -1,4 +1,4 @@
-"""The likely preprocessings of a checkpoint of this family, and what a network says of labelled pictures in each."""
+"""The likely preprocessings of a checkpoint of this family, and what a network says of labelled images in each."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Measured:
-    """Of each readable picture and variant [pictures, variants]: is it right, and log p of the true class."""
+    """Of each readable image and variant [images, variants]: is it right, and log p of the true class."""
 
     hits: NDArray[np.bool_]
     log_probability: NDArray[np.float64]
-    unreadable: dict[Path, str]  # picture -> why
+    unreadable: dict[Path, str]  # image -> why
 
     def __post_init__(self) -> None:
         if self.hits.shape != self.log_probability.shape or self.hits.ndim != 2 or not self.hits.size:
@@ -71,7 +71,7 @@ def variants(configured: PreprocessSpec, any_scale: bool = True) -> tuple[Prepro
     """The configured preprocessing first, then all others: channel orders x resizes x filters (x scales).
 
     Resizes of the shortest edge: to the network's size; in proportion 288 to 256 (ml-cvnets, timm); size + 32
-    (transformers). And the squashed picture. A scale other than 1/255 is tried beside that one.
+    (transformers). And the squashed image. A scale other than 1/255 is tried beside that one.
     """
     edge = max(configured.image_size)
     resizes: list[tuple[int | None, tuple[int, int] | None]] = [
@@ -141,9 +141,9 @@ def measure(
     pictures: Sequence[tuple[Path, int]],
     advance: Callable[[int], None] = lambda pictures: None,
 ) -> Measured:
-    """Ask about every picture (with the index of its class) in every preprocessing, one picture for each core.
+    """Ask about every image (with the index of its class) in every preprocessing, one image for each core.
 
-    Raises ImageError: none of the pictures can be read; CheckFailed: an answer is NaN or Inf.
+    Raises ImageError: none of the images can be read; CheckFailed: an answer is NaN or Inf.
     """
 
     def scores(picture: tuple[Path, int]) -> NDArray[np.float32] | ImageError:
@@ -163,14 +163,14 @@ def measure(
             advance(1)
     if not hits:
         path, reason = next(iter(unreadable.items()))
-        raise ImageError(f"none of the {len(pictures)} pictures can be read; the first: {reason}")
+        raise ImageError(f"none of the {len(pictures)} images can be read; the first: {reason}")
     return Measured(np.array(hits), np.array(logs), unreadable)
 
 
 def _scores(subject: Subject, specs: Sequence[PreprocessSpec], path: Path) -> NDArray[np.float32]:
-    """Probabilities [variants, classes]. The picture is decoded once, equal pixels are asked about once.
+    """Probabilities [variants, classes]. The image is decoded once, equal pixels are asked about once.
 
-    So variants that a picture cannot tell apart (of a square one, squashing and cropping) tie to the last digit.
+    So variants that an image cannot tell apart (of a square one, squashing and cropping) tie to the last digit.
     """
     image = load_image(path)
     pixels = {cut: preprocess(image, cut) for cut in dict.fromkeys(map(_cut, specs))}

@@ -1,4 +1,4 @@
-"""``mvit2 audit``: what labelled pictures say about the preprocessing that a checkpoint is configured with.
+"""``mvit2 audit``: what labelled images say about the preprocessing that a checkpoint is configured with.
 
 Published checkpoints of this family differ in channel order, filter and resize, and their configuration files do not
 always say what the weights were trained with.
@@ -19,29 +19,29 @@ from .candidates import AXES, Measured, changes
 
 __all__ = ["Audit", "Row", "judge"]
 
-_FEWEST = 20  # pictures; a bootstrap of fewer calls too much real
+_FEWEST = 20  # images; a bootstrap of fewer calls too much real
 _RESAMPLES, _CONFIDENCE, _SEED = 2000, 0.95, 4
-_RESAMPLES_AT_ONCE = 50  # of 50,000 pictures: 20 MB
+_RESAMPLES_AT_ONCE = 50  # of 50,000 images: 20 MB
 
 
 @dataclass(frozen=True)
 class Row:
-    """One preprocessing over all pictures; the last four figures compare it with the configured one."""
+    """One preprocessing over all images; the last four figures compare it with the configured one."""
 
     preprocess: PreprocessSpec
     top1: int
     top1_interval: tuple[float, float]  # Wilson's, 95 %, of the share
-    log_probability: float  # mean over the pictures, of the true class
+    log_probability: float  # mean over the images, of the true class
     gain: float  # its difference, positive where this row is better
-    gain_interval: tuple[float, float] | None  # 95 % for all pairs of rows at once; None: too few pictures
-    gained: int  # pictures that only this row gets right
-    lost: int  # pictures that only the configured one gets right
+    gain_interval: tuple[float, float] | None  # 95 % for all pairs of rows at once; None: too few images
+    gained: int  # images that only this row gets right
+    lost: int  # images that only the configured one gets right
     possible: bool  # no other row is really better than this one
 
 
 @dataclass(frozen=True)
 class Audit:
-    """``rows`` by top-1, then log-probability. ``certain`` and ``open``: what the pictures tell, and what not."""
+    """``rows`` by top-1, then log-probability. ``certain`` and ``open``: what the images tell, and what not."""
 
     images: int
     rows: tuple[Row, ...]
@@ -64,7 +64,7 @@ def judge(specs: Sequence[PreprocessSpec], measured: Measured) -> Audit:
 
     One row is *really* better than another where it has at least as many right answers and a higher mean
     log-probability by a difference whose interval, simultaneous for all pairs of rows, leaves out 0. Of the rows
-    that none is really better than, the winner is the one that changes least: what the pictures do not tell stays
+    that none is really better than, the winner is the one that changes least: what the images do not tell stays
     as it is configured.
     """
     hits, means = measured.hits.sum(0), measured.log_probability.mean(0)
@@ -100,11 +100,11 @@ def _row(spec: PreprocessSpec, i: int, measured: Measured, margin: float, possib
 
 
 def _margins(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[pictures, rows] -> [rows, rows]: by how much two means must differ to do so really.
+    """[images, rows] -> [rows, rows]: by how much two means must differ to do so really.
 
     A paired bootstrap of the largest of all standardised differences (P. H. Westfall, S. S. Young, Resampling-Based
     Multiple Testing, 1993): one critical value that holds for every pair, also for one that was picked for being
-    the best. Infinite for fewer than 20 pictures.
+    the best. Infinite for fewer than 20 images.
     """
     images, rows = values.shape
     if images < _FEWEST:

@@ -1,4 +1,4 @@
-"""What ``mvit2 bench`` measures: the artifacts of bundles with their pictures, other models with random inputs."""
+"""What ``mvit2 bench`` measures: the artifacts of bundles with their images, other models with random inputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What a bundle puts around its models: picture -> input, output -> labels, or a mask on the picture."""
+    """What a bundle puts around its models: image -> input, output -> labels, or a mask on the image."""
 
     manifest: Manifest
     labels: tuple[str, ...]

@@ -121,9 +121,9 @@ def bench(
 
 
 def _opening(subjects: Sequence[Subject], threads: int, bounds: Bounds) -> Opening:
-    """Open all models in this order, and measure them: inference alone, then a bundle's steps from picture to labels.
+    """Open all models in this order, and measure them: inference alone, then a bundle's steps from image to labels.
 
-    One after the other, so that decoding a picture does not empty the caches in front of some inferences only.
+    One after the other, so that decoding an image does not empty the caches in front of some inferences only.
     """
     opened = {subject.name: open_any(subject.file, threads, in_turns=True) for subject in subjects}
     inputs = {subject.name: prepare(subject, opened[subject.name]) for subject in subjects}

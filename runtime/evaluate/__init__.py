@@ -1,1 +1,1 @@
-"""How good the artifacts of a bundle are on labelled pictures."""
+"""How good the artifacts of a bundle are on labelled images."""

@@ -1,6 +1,6 @@
-"""An evaluation's pictures shared out among processes of this machine; each opens every artifact with one thread.
+"""An evaluation's images shared out among processes of this machine; each opens every artifact with one thread.
 
-The parent hands out a few pictures at a time and always one such chunk more than a process works on, so that its
+The parent hands out a few images at a time and always one such chunk more than a process works on, so that its
 second thread can decode and resize them while the first one runs the models.
 """
 
@@ -32,9 +32,9 @@ Pipe = connection.Connection
 
 
 def run_shards(job: Job, todo: Sequence[Picture], processes: int | None) -> Generator[list[Row[Any]]]:
-    """Rows of the pictures ``todo``, a few at a time as they are done, in no order. Close it to end all processes.
+    """Rows of the images ``todo``, a few at a time as they are done, in no order. Close it to end all processes.
 
-    Raises Mvit2Error: a process was killed, or a picture was changed; a model's answer is no number (CheckFailed).
+    Raises Mvit2Error: a process was killed, or an image was changed; a model's answer is no number (CheckFailed).
     """
     chunks = deque(chunks_of(todo))
     left = len(chunks)

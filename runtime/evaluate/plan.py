@@ -1,4 +1,4 @@
-"""An evaluation planned: everything that can be refused is looked at before the first picture is opened."""
+"""An evaluation planned: everything that can be refused is looked at before the first image is opened."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ __all__ = ["Plan", "plan"]
 class Plan:
     """An evaluation that can begin: everything that can be refused has been looked at.
 
-    ``sizes`` are those of the pictures (tasks.picture.size_of); ``skipped`` are artifacts whose engine is not
-    installed, with what to install; ``empty`` class folders without a picture.
+    ``sizes`` are those of the images (tasks.picture.size_of); ``skipped`` are artifacts whose engine is not
+    installed, with what to install; ``empty`` class folders without an image.
     """
 
     bundle: Path
@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def names(self) -> list[str]:
-        """Of the pictures, as the figures call them: relative to the folder, or to that of the CSV file."""
+        """Of the images, as the figures call them: relative to the folder, or to that of the CSV file."""
         return [self.name(p) for p in self.pictures]
 
     def name(self, file: Path) -> str:
@@ -84,10 +84,10 @@ class Plan:
 
 
 def plan(bundle: Path, source: Path, artifacts: Sequence[str] = (), reading: Reading = PLAIN) -> Plan:
-    """Look at everything before the first picture is opened.
+    """Look at everything before the first image is opened.
 
     Args:
-        source: labelled pictures, as in ``mvit2.image.dataset.labelled_images``; for a segmentation network, pictures
+        source: labelled images, as in ``mvit2.image.dataset.labelled_images``; for a segmentation network, images
             with masks, as in ``mvit2.image.masks.labelled_masks``.
         reading: how these labels are to be read.
         artifacts: file names such as "model_float16.tflite"; none stands for all.

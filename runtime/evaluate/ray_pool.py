@@ -1,8 +1,8 @@
-"""An evaluation's pictures shared out on a Ray cluster, when one machine is not enough.
+"""An evaluation's images shared out on a Ray cluster, when one machine is not enough.
 
 A process of its own speaks to Ray, so that neither its output, its signal handlers nor its way of dying are ours.
-The models travel through Ray's object store; pictures are read where they lie, on storage that all nodes share. A
-few chunks of pictures are a task; when its worker or its node dies, the task begins anew elsewhere.
+The models travel through Ray's object store; images are read where they lie, on storage that all nodes share. A
+few chunks of images are a task; when its worker or its node dies, the task begins anew elsewhere.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["run_on_ray"]
 
 _CHUNKS = 4  # of a task: what is lost with a worker; the decoding thread is ahead within them
-_ATTEMPTS = 3  # at the same pictures, before they are what kills workers
+_ATTEMPTS = 3  # at the same images, before they are what kills workers
 _POLL_SECONDS = 0.25
 _PATIENCE_SECONDS = 30  # for Ray to start, at worst, and to end
 _LIBRARIES = ("mvit2", "numpy", "pillow", "onnxruntime", "ai-edge-litert")  # another version, other digits
@@ -66,7 +66,7 @@ def run_on_ray(
     Raises:
         UsageError: another kind of address.
         MissingEngineError: Ray is not installed.
-        Mvit2Error: no cluster there; a node that sees other pictures or has other versions; pictures at which three
+        Mvit2Error: no cluster there; a node that sees other images or has other versions; images at which three
             workers died; and as run_shards.
     """
     address = checked_address(address)
@@ -131,7 +131,7 @@ def _share_out(parcel: _Parcel, todo: Sequence[Picture], most: int, pipe: Pipe) 
             task = running.pop(reference)
             rows = _result(reference, task, deaths)
             if rows is None:
-                waiting.appendleft(task)  # first, so that pictures that kill workers are soon known
+                waiting.appendleft(task)  # first, so that images that kill workers are soon known
             else:
                 pipe.send(rows)
 
@@ -153,7 +153,7 @@ def _result(reference: ObjectRef[Any], task: Task, deaths: Counter[int]) -> list
         if deaths[first.index] < _ATTEMPTS:
             return None
         raise Mvit2Error(
-            f"{_ATTEMPTS} Ray workers died at the {sum(map(len, task))} pictures from {first.file.path} on "
+            f"{_ATTEMPTS} Ray workers died at the {sum(map(len, task))} images from {first.file.path} on "
             f"({type(error).__name__}); accepted: at most {_ATTEMPTS - 1}; if the memory was not enough, give fewer "
             "--processes."
         ) from None

@@ -1,6 +1,6 @@
 """The file that keeps what an evaluation knows so far: one that was interrupted goes on.
 
-A line of JSON for each picture, below a first line that says of what: the same bundle, pictures and artifacts. Numbers
+A line of JSON for each image, below a first line that says of what: the same bundle, images and artifacts. Numbers
 are written so that reading gives them back to the last bit; figures are the same, whether interrupted or not.
 """
 
@@ -23,8 +23,8 @@ __all__ = ["Header", "Progress", "open_progress"]
 
 _OTHER = {  # a field of the header, as messages call it
     "manifest": "another bundle (sha256 of its manifest)",
-    "count": "another number of pictures",
-    "pictures": "pictures of other names, sizes or classes (sha256 of their list)",
+    "count": "another number of images",
+    "pictures": "images of other names, sizes or classes (sha256 of their list)",
     "artifacts": "other artifacts",
     "classes": "another number of classes",
     "mvit2_evaluation": "another version of its format",
@@ -49,7 +49,7 @@ class Header:
 
 
 class Progress:
-    """Rows so far, by picture; ``add`` also writes them to the file, if there is one."""
+    """Rows so far, by image; ``add`` also writes them to the file, if there is one."""
 
     def __init__(self, rows: Iterable[Row[Any]] = (), path: Path | None = None, stream: FileIO | None = None) -> None:
         self.rows = {row.picture: row for row in rows}
@@ -70,7 +70,7 @@ def open_progress(path: Path | None, header: Header, answer: type[Answer | MaskA
 
     ``answer`` is what its rows hold.
 
-    Raises UsageError: the file is something else, or of another bundle, other pictures or artifacts. OutputError: it
+    Raises UsageError: the file is something else, or of another bundle, other images or artifacts. OutputError: it
     cannot be written.
     """
     if path is None:
@@ -126,7 +126,7 @@ def _check_same(path: Path, line: bytes, header: Header) -> None:
             short = slice(12) if field.name in ("manifest", "pictures") else slice(None)
             raise UsageError(
                 f"{path} was begun with {_OTHER[field.name]}: {said[short]}, now {asked[short]}; accepted: the same "
-                "bundle, pictures and artifacts; name another file."
+                "bundle, images and artifacts; name another file."
             )
 
 

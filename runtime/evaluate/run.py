@@ -1,4 +1,4 @@
-"""How good every artifact of a bundle is on labelled pictures, and where it goes wrong."""
+"""How good every artifact of a bundle is on labelled images, and where it goes wrong."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["EXECUTORS", "Executor", "evaluate"]
 
 
 class _Runner(NamedTuple):
-    """Takes the job, the pictures to do, how many processes (None: its own choice), an address; gives their rows."""
+    """Takes the job, the images to do, how many processes (None: its own choice), an address; gives their rows."""
 
     run: Callable[[Job, Sequence[Picture], int | None, str | None], Generator[list[Row[Any]]]]
     most_processes: int
@@ -58,18 +58,18 @@ def evaluate(
     advance: Callable[[int], None] = lambda pictures: None,
     executor: Executor = Executor(),
 ) -> Evaluation | MaskEvaluation:
-    """Run the artifacts on all pictures that ``progress`` does not know yet. The processes end with this call.
+    """Run the artifacts on all images that ``progress`` does not know yet. The processes end with this call.
 
     Args:
         processes: how many work side by side, each on its own copies of the models; None: one for each core.
         worst: how many disagreements are kept.
-        advance: called with the number of pictures that were done since.
+        advance: called with the number of images that were done since.
         executor: where they work. The figures depend neither on it nor on how many they are.
 
     Raises:
         UsageError: processes not in 1..256 (4096 on Ray), worst below 0; no pixel of the masks counts.
-        ImageError: none of the pictures can be read.
-        Mvit2Error: a process was killed, a picture was changed; what was done is in ``progress``. CheckFailed: a model
+        ImageError: none of the images can be read.
+        Mvit2Error: a process was killed, an image was changed; what was done is in ``progress``. CheckFailed: a model
             answers NaN or Inf. And what mvit2.runtime.evaluate.ray_pool.run_on_ray raises.
     """
     run, most = EXECUTORS[executor.name]
@@ -87,5 +87,5 @@ def evaluate(
             advance(len(rows))
     rows = list(progress.rows.values())
     if all(row.error is not None for row in rows):
-        raise ImageError(f"none of the {len(rows)} pictures in {plan.source} can be read; the first: {rows[0].error}")
+        raise ImageError(f"none of the {len(rows)} images in {plan.source} can be read; the first: {rows[0].error}")
     return plan.metric.summarise(plan.subject, rows, worst)

@@ -1,6 +1,6 @@
-"""From pictures to rows: the work of one process of an evaluation, whichever executor started it.
+"""From images to rows: the work of one process of an evaluation, whichever executor started it.
 
-A picture's answers do not depend on who computes them: no batches, one thread for each model.
+An image's answers do not depend on who computes them: no batches, one thread for each model.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mvit2.runtime.tasks.table import metric_of
 
 __all__ = ["Chunk", "chunks_of", "failure", "open_all", "rows_of"]
 
-_CHUNK = 8  # pictures; few enough to lose, enough that a model's weights stay in the cache between them
+_CHUNK = 8  # images; few enough to lose, enough that a model's weights stay in the cache between them
 
 
 Chunk = Sequence[Picture]
@@ -45,7 +45,7 @@ def open_all(job: Job) -> list[Backend]:
 def rows_of(job: Job, backends: Sequence[Backend], chunks: Iterable[Chunk]) -> Iterator[list[Row[Any]]]:
     """Rows of each chunk. A second thread decodes and resizes the next one while this one runs the models.
 
-    Raises Mvit2Error: a picture is not the one that was planned. CheckFailed: a model answers NaN or Inf.
+    Raises Mvit2Error: an image is not the one that was planned. CheckFailed: a model answers NaN or Inf.
     """
     decoded: Queue[Decoded | Exception | None] = Queue(1)
     threading.Thread(target=_decode, args=(job, chunks, decoded), daemon=True).start()
@@ -79,7 +79,7 @@ def _pixels(job: Job, picture: Picture) -> Pixels | ImageError:
             here, planned = ("cannot be read" if n is None else f"has {n} bytes" for n in (found, file.size))
             raise Mvit2Error(
                 f"{file.path} {here} on {platform.node()}, but {planned} where the evaluation was planned; accepted: "
-                "the same pictures on every machine that takes part, unchanged to the end; put them on shared storage."
+                "the same images on every machine that takes part, unchanged to the end; put them on shared storage."
             )
     try:
         return preprocess_placed(picture.file.path, job.manifest.preprocess)

@@ -1,7 +1,7 @@
 """The numbers by which two stages of the chain are called equal; for each kind of answer its own measure.
 
 Tolerances of probabilities are on their logarithms, i.e. relative errors, so a class of probability 1e-6 counts as
-much as the winner; those of logits are shares of their range; those of masks are shares of a picture's pixels.
+much as the winner; those of logits are shares of their range; those of masks are shares of an image's pixels.
 float32: rounding of a different order of summation. float16: weights rounded to 11 bits. Quantised models are compared
 with their own recorded answers: another CPU's last bit in a float island can move a value across a rounding step.
 """

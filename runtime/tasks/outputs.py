@@ -1,4 +1,4 @@
-"""What a model file says of a picture, one row for each kind: its form, and when two of them are equal.
+"""What a model file says of an image, one row for each kind: its form, and when two of them are equal.
 
 Everything else that differs between a classifier and a segmentation network in the runtime is its last step, in
 classifier.py and segmenter.py.
@@ -39,7 +39,7 @@ class Output:
         dtype: of the model's output, and of golden files, whose names end in
         suffix.
         floor: a smaller number counts as this one when logarithms are compared; None where none are.
-        shape: of the output for one picture, by the manifest. Raises BundleError: an impossible one.
+        shape: of the output for one image, by the manifest. Raises BundleError: an impossible one.
         of_network: what the bare network (``--io tensor``) returns -> what other artifacts do.
         of_logits: logits [N, classes] or [N, h, w, classes], and the network's (height, width) -> the same.
         sound: whether numbers can be the output of a network with so many classes; NaN never is.
@@ -78,7 +78,7 @@ def _unchanged(outputs: Array) -> Array:
 
 
 def _masks_of_logits(logits: Array, image_size: tuple[int, int]) -> Array:
-    rows, columns = (Axis(edge, edge, edge) for edge in image_size)  # the network's input is the picture
+    rows, columns = (Axis(edge, edge, edge) for edge in image_size)  # the network's input is the image
     return np.stack([classes_of_logits(scores, Placement(rows, columns)) for scores in logits])
 
 

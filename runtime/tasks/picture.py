@@ -1,4 +1,4 @@
-"""What every process of an evaluation must know: the bundle, its artifacts, and pictures with what is true of them."""
+"""What every process of an evaluation must know: the bundle, its artifacts, and images with what is true of them."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class File:
 
 
 Truth = int | File
-"""The index of a picture's class, or the mask with those of its pixels."""
+"""The index of an image's class, or the mask with those of its pixels."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of an evaluation; ``index`` is its place in the list."""
+    """One image of an evaluation; ``index`` is its place in the list."""
 
     index: int
     file: File
@@ -56,7 +56,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Job:
-    """What is done with each picture.
+    """What is done with each image.
 
     Attributes:
         reference: the place of the float32 artifact that others are held against.

@@ -1,4 +1,4 @@
-"""What an evaluation knows of each picture: a row of answers, one for each artifact."""
+"""What an evaluation knows of each image: a row of answers, one for each artifact."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Answer", "MaskAnswer", "Row"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What one artifact says of one picture. The last two are None where no float32 artifact takes part."""
+    """What one artifact says of one image. The last two are None where no float32 artifact takes part."""
 
     classes: tuple[int, ...]  # the best five, best first; of equal scores the lower index
     scores: tuple[float, ...]  # their probabilities
@@ -30,9 +30,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class MaskAnswer:
-    """What one artifact says of the pixels of one picture."""
+    """What one artifact says of the pixels of one image."""
 
-    labelled: int  # pixels of the picture whose class counts, seen by the network or not
+    labelled: int  # pixels of the image whose class counts, seen by the network or not
     cells: tuple[Cell, ...]  # those of them that were seen, by true and answered class
     equal: tuple[int, ...]  # pixels that were seen, of any class, with the class that each artifact says; itself: all
     noise: float | None  # as of Answer, over all cells of the network's answer; None of masks, too
@@ -40,7 +40,7 @@ class MaskAnswer:
     def __post_init__(self) -> None:
         numbers = (self.labelled, *self.equal, *(pixels for _, _, pixels in self.cells))
         if not self.equal or not all(0 <= pixels <= MAX_PIXELS for pixels in numbers):
-            raise ValueError("an answer needs numbers of pixels that a picture can have")
+            raise ValueError("an answer needs numbers of pixels that an image can have")
 
     def fits(self, classes: int, artifacts: int) -> bool:
         known = all(0 <= index < classes for truth, answer, _ in self.cells for index in (truth, answer))
@@ -52,9 +52,9 @@ A = TypeVar("A", Answer, MaskAnswer)
 
 @dataclass(frozen=True)
 class Row(Generic[A]):
-    """One picture: the answers in the order of the artifacts, or why it cannot be read."""
+    """One image: the answers in the order of the artifacts, or why it cannot be read."""
 
-    picture: int  # its place in the list of pictures
+    picture: int  # its place in the list of images
     power: float = 0.0  # sum over classes of the reference's (centred logits)^2
     answers: tuple[A, ...] = ()
     error: str | None = None

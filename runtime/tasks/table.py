@@ -1,4 +1,4 @@
-"""How the answers of a task are judged on labelled pictures: one row of ``METRICS`` for each task."""
+"""How the answers of a task are judged on labelled images: one row of ``METRICS`` for each task."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TOP = 5
 
 @dataclass(frozen=True)
 class Labelled:
-    """Pictures with what is true of each; ``empty``: class folders without a picture."""
+    """Pictures with what is true of each; ``empty``: class folders without an image."""
 
     pictures: tuple[Path, ...]
     truth: tuple[Truth, ...]
@@ -49,10 +49,10 @@ class Metric:
 
     Attributes:
         options: of Reading, those that mean something to this task's labels.
-        labelled: source, labels of the network -> its pictures, everything about them looked at that can be refused.
-        answer: what is kept of an artifact's answer for a picture.
-        judge: the outputs of all artifacts for a picture -> its row.
-        summarise: rows of all pictures, and how many of the worst are wanted -> the figures.
+        labelled: source, labels of the network -> its images, everything about them looked at that can be refused.
+        answer: what is kept of an artifact's answer for an image.
+        judge: the outputs of all artifacts for an image -> its row.
+        summarise: rows of all images, and how many of the worst are wanted -> the figures.
     """
 
     task: Task
@@ -72,7 +72,7 @@ class Metric:
         return self.labelled(source, labels, reading)
 
 
-# ---- one class for each picture ----
+# ---- one class for each image ----
 
 
 def _pictures_of_classes(source: Path, labels: Sequence[str], reading: Reading) -> Labelled:
@@ -114,7 +114,7 @@ def _pictures_with_masks(source: Path, labels: Sequence[str], reading: Reading) 
 
 
 def _judge_mask(job: Job, picture: Picture, placement: Placement, outputs: Sequence[Array]) -> Row[MaskAnswer]:
-    """``outputs``: logits [h, w, classes] or masks [H, W]; classes are compared on the picture, where the truth is."""
+    """``outputs``: logits [h, w, classes] or masks [H, W]; classes are compared on the image, where the truth is."""
     assert isinstance(picture.truth, File)
     manifest, truth = job.manifest, picture.truth.mask()
     size = placement.columns.picture, placement.rows.picture
@@ -140,7 +140,7 @@ def _judge_mask(job: Job, picture: Picture, placement: Placement, outputs: Seque
 def seen_confusion(
     truth: NDArray[np.uint8], seen: NDArray[np.uint8], placement: Placement, classes: int, ignored: frozenset[int]
 ) -> Confusion:
-    """Of a picture's mask [height, width] and what was answered of the pixels that the network saw."""
+    """Of an image's mask [height, width] and what was answered of the pixels that the network saw."""
     return Confusion.of(truth[placement.rows.seen, placement.columns.seen], seen, classes, ignored)
 
 

@@ -31,7 +31,7 @@ class BundleReport:
 
     Attributes:
         differences: each model file against the scores that it gave when it was made.
-        other_pixels: golden pictures of which this machine's preprocessing makes other pixels.
+        other_pixels: golden images of which this machine's preprocessing makes other pixels.
         skipped: artifacts that this machine cannot judge, and why: an engine to install, a CPU that clips.
         assumptions: what the export had to assume, and no comparison can prove.
         unverified: artifacts that were never compared with torch, nor here, and why.
@@ -49,7 +49,7 @@ class BundleReport:
 
 
 def check_bundle(path: str | Path, threads: int | None = None) -> BundleReport:
-    """Preprocess the golden pictures, run every artifact on the golden pixels, compare with what is recorded.
+    """Preprocess the golden images, run every artifact on the golden pixels, compare with what is recorded.
 
     Raises BundleError for a bundle that is damaged; differences are in the report, not raised.
     """

@@ -1,6 +1,6 @@
-"""Golden vectors: what every model file of a bundle said of a few pictures, readable on a phone without Python.
+"""Golden vectors: what every model file of a bundle said of a few images, readable on a phone without Python.
 
-``golden/golden.json`` lists the cases and the files; pictures are lossless PNG, pixels raw uint8, scores raw
+``golden/golden.json`` lists the cases and the files; images are lossless PNG, pixels raw uint8, scores raw
 little-endian float32, or uint8 where models return masks. ``mvit2 check`` and the tests inside apps use just these.
 """
 
@@ -82,7 +82,7 @@ class _OldCase:
 
 @dataclass(frozen=True)
 class _OldIndex:
-    """What bundles of schema 1 and 2 have. Their pictures before preprocessing are not kept."""
+    """What bundles of schema 1 and 2 have. Their images before preprocessing are not kept."""
 
     cases: tuple[_OldCase, ...]
 

@@ -60,7 +60,7 @@ _TYPES = {
 }
 _BINARY = "application/octet-stream"
 
-# Threads of WebAssembly need an isolated page, its compiler 'wasm-unsafe-eval'; pictures are shown from blobs.
+# Threads of WebAssembly need an isolated page, its compiler 'wasm-unsafe-eval'; images are shown from blobs.
 _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",

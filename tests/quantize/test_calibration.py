@@ -114,7 +114,7 @@ def test_copies_are_named_and_replaced(tmp_path: Path) -> None:
         (31, 9, {}, r"has 31 usable picture\(s\)"),
         (0, 3, {}, r"has 0 usable picture\(s\), accepted: 32 or more, 200 are better\.$"),
         (0, 3, {"force": True}, r"has 0 usable picture\(s\), accepted: 32 or more, 200 are better\.$"),
-        (0, 0, {}, "holds no pictures"),
+        (0, 0, {}, "holds no images"),
         (32, 0, {"samples": 31}, "31 samples and seed 0 cannot be used; accepted: 32 samples or more, a seed from 0"),
         (32, 0, {"samples": 0, "force": True}, "0 samples .* accepted: 1 samples or more"),
         (32, 0, {"seed": -1}, "256 samples and seed -1 cannot be used"),

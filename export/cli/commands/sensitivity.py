@@ -31,7 +31,7 @@ def sensitivity(
     if plot is not None:
         check_plot(plot)
     losses = analyse(request, screen)
-    columns = ("block", "alone: SNR", "cosine", "same top-1", "all but it: SNR", "same top-1")
+    columns = ("block", "alone: SNR", "cosine", "top-1 agreement", "all but it: SNR", "top-1 agreement")
     rows = [
         (
             loss.block,

@@ -1,4 +1,4 @@
-"""From what was found of each picture to the figures of an evaluation."""
+"""From what was found of each image to the figures of an evaluation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Named:
 
 @dataclass(frozen=True)
 class ArtifactFigures:
-    """One artifact over all pictures. The last three compare it with the reference: None where there is none."""
+    """One artifact over all images. The last three compare it with the reference: None where there is none."""
 
     artifact: str
     precision: Precision
@@ -45,14 +45,14 @@ class ArtifactFigures:
     top5: int
     top1_interval: tuple[float, float]  # Wilson's, 95 %, of the share
     top5_interval: tuple[float, float]
-    agreement: float | None  # share of pictures with the reference's first class
+    agreement: float | None  # share of images with the reference's first class
     snr_db: float | None  # of centred logits
     max_drift: float | None  # max |difference| of the log-probability of the reference's first class
 
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """The pictures of one class: how many, how many each artifact gets right, and what they are mostly taken for."""
+    """The images of one class: how many, how many each artifact gets right, and what they are most confused with."""
 
     index: int
     label: str
@@ -64,7 +64,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A picture on which a quantised artifact is far from the reference."""
+    """An image on which a quantised artifact is far from the reference."""
 
     picture: str
     label: str  # its true class
@@ -77,23 +77,23 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures, over the pictures that could be read."""
+    """All figures, over the images that could be read."""
 
     images: int
-    unreadable: Mapping[str, str]  # picture -> why
+    unreadable: Mapping[str, str]  # image -> why
     reference: str | None  # the float32 artifact that the others are compared with
     artifacts: tuple[ArtifactFigures, ...]
-    agreement: Mapping[str, Mapping[str, float]]  # of every two artifacts: share of pictures with the same first class
-    classes: tuple[ClassFigures, ...]  # those that have pictures, by index
-    all_wrong: tuple[str, ...]  # pictures whose class is no artifact's first
-    worst: tuple[Disagreement, ...]  # the largest drift of quantised artifacts first, one for each picture
+    agreement: Mapping[str, Mapping[str, float]]  # of every two artifacts: share of images with the same first class
+    classes: tuple[ClassFigures, ...]  # those that have images, by index
+    all_wrong: tuple[str, ...]  # images whose class is no artifact's first
+    worst: tuple[Disagreement, ...]  # the largest drift of quantised artifacts first, one for each image
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated: names of the pictures, labels of the classes, artifacts with their precisions.
+    """What is evaluated: names of the images, labels of the classes, artifacts with their precisions.
 
-    ``truth``: of each picture its class, or the name of its mask, of which the indices ``ignored`` do not count.
+    ``truth``: of each image its class, or the name of its mask, of which the indices ``ignored`` do not count.
     """
 
     pictures: Sequence[str]
@@ -105,7 +105,7 @@ class Subject:
 
 
 def summarise(subject: Subject, rows: Sequence[Row[Answer]], worst: int) -> Evaluation:
-    """``rows`` of all pictures, of which at least one could be read; ``worst`` is how many disagreements are kept.
+    """``rows`` of all images, of which at least one could be read; ``worst`` is how many disagreements are kept.
 
     The order of ``rows`` does not matter, not even to the last digit.
     """
@@ -126,7 +126,7 @@ def summarise(subject: Subject, rows: Sequence[Row[Answer]], worst: int) -> Eval
 
 
 def _hits(subject: Subject, rows: Sequence[Row[Answer]], k: int) -> dict[str, int]:
-    """Artifact -> how many pictures have their class among its first ``k``."""
+    """Artifact -> how many images have their class among its first ``k``."""
     return {
         name: sum(subject.truth[row.picture] in row.answers[i].classes[:k] for row in rows)
         for i, name in enumerate(subject.artifacts)
@@ -153,7 +153,7 @@ def _of_artifacts(subject: Subject, read: Sequence[Row[Answer]]) -> tuple[Artifa
 
 
 def total_snr_db(read: Sequence[Row[Any]], i: int) -> float:
-    """metrics.fidelity.logit_snr of all pictures, from the sums over each; exact sums, so that no order matters."""
+    """metrics.fidelity.logit_snr of all images, from the sums over each; exact sums, so that no order matters."""
     return snr_db(math.fsum(row.power for row in read), math.fsum(row.answers[i].noise or 0.0 for row in read))
 
 

@@ -40,7 +40,7 @@ def top_k(scores: npt.ArrayLike, labels: Sequence[str], k: int = 5) -> list[Pred
     if values.shape not in ((len(labels),), (1, len(labels))):
         raise UsageError(
             f"scores of shape {list(values.shape)} do not fit {len(labels)} labels; accepted: one score per "
-            "label, of one picture; pass the labels that belong to the model"
+            "label, of one image; pass the labels that belong to the model"
         )
     values = values.reshape(-1)
     broken = np.flatnonzero(~np.isfinite(values))

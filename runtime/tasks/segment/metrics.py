@@ -1,4 +1,4 @@
-"""From what was found of each picture to the figures of an evaluation of a segmentation network."""
+"""From what was found of each image to the figures of an evaluation of a segmentation network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["MaskClass", "MaskDisagreement", "MaskEvaluation", "MaskFigures", "su
 
 @dataclass(frozen=True)
 class MaskFigures:
-    """One artifact over all pictures. ``agreement`` and ``snr_db`` are None where there is nothing to compare with."""
+    """One artifact over all images. ``agreement`` and ``snr_db`` are None where there is nothing to compare with."""
 
     artifact: str
     precision: Precision
@@ -45,34 +45,34 @@ class MaskClass:
 
 @dataclass(frozen=True)
 class MaskDisagreement:
-    """A picture on which a quantised artifact is far from the reference."""
+    """An image on which a quantised artifact is far from the reference."""
 
     picture: str
     mask: str  # the file with its true classes
     artifact: str
     precision: Precision
     agreement: float  # share of seen pixels with the reference's class
-    reference: float | None  # pixel accuracy of the reference on this picture; None where no pixel counts
+    reference: float | None  # pixel accuracy of the reference on this image; None where no pixel counts
     answer: float | None  # pixel accuracy of the artifact
 
 
 @dataclass(frozen=True)
 class MaskEvaluation:
-    """All figures, over the pictures that could be read."""
+    """All figures, over the images that could be read."""
 
     images: int
     pixels: int  # that count: with a class that is not ignored, and seen by the network
     unseen: float  # share of the pixels with such a class that the network never sees: what a centre crop cuts off
-    unreadable: Mapping[str, str]  # picture -> why
+    unreadable: Mapping[str, str]  # image -> why
     reference: str | None  # the float32 artifact that the others are compared with
     artifacts: tuple[MaskFigures, ...]
     agreement: Mapping[str, Mapping[str, float]]  # of every two artifacts: share of seen pixels with the same class
     classes: tuple[MaskClass, ...]  # by index
-    worst: tuple[MaskDisagreement, ...]  # the least agreement of quantised artifacts first, one for each picture
+    worst: tuple[MaskDisagreement, ...]  # the least agreement of quantised artifacts first, one for each image
 
 
 def summarise_masks(subject: Subject, rows: Sequence[Row[MaskAnswer]], worst: int) -> MaskEvaluation:
-    """As figures.summarise. IoU and shares are over the pixels of all pictures together.
+    """As figures.summarise. IoU and shares are over the pixels of all images together.
 
     Raises UsageError: no pixel counts.
     """

@@ -1,4 +1,4 @@
-"""A picture's segmentation: which class every pixel is, how much of each there is, and images of that."""
+"""An image's segmentation: which class every pixel is, how much of each there is, and images of that."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_SEEN: Final = 255
 
 @dataclass(frozen=True)
 class Area:
-    """One class that is in a picture: its label, its share of all the picture's pixels, its index."""
+    """One class that is in an image: its label, its share of all the image's pixels, its index."""
 
     label: str
     share: float
@@ -34,8 +34,8 @@ class Segmentation:
     """What ``Segmenter.predict`` gives.
 
     Attributes:
-        mask: uint8 [height, width] of the original, upright picture: class indices. Where the preprocessing cuts the
-            middle out of a picture, the network never sees the rest: these pixels are 255, ``NOT_SEEN``. (A network
+        mask: uint8 [height, width] of the original, upright image: class indices. Where the preprocessing cuts the
+            middle out of an image, the network never sees the rest: these pixels are 255, ``NOT_SEEN``. (A network
             of 256 classes has a class of that index; ``box`` tells them apart.)
         box: (left, top, right, bottom) of what was seen; right and bottom are the first that were not.
         classes: those present, the largest first.
@@ -62,7 +62,7 @@ class Segmentation:
 
     @property
     def seen(self) -> float:
-        """Share of the picture's pixels that the network saw."""
+        """Share of the image's pixels that the network saw."""
         left, top, right, bottom = self.box
         return (right - left) * (bottom - top) / self.mask.size
 
@@ -73,19 +73,19 @@ class Segmentation:
         return image
 
     def overlay(self, picture: ImageSource, opacity: float = 0.5) -> Image.Image:
-        """The classes' colours over the picture that was predicted, in RGB.
+        """The classes' colours over the image that was predicted, in RGB.
 
         What is of a black class, as the background is, or was not seen stays as it is.
 
         Raises:
-            ImageError: the picture cannot be read, or is of another size; UsageError: opacity not in 0..1.
+            ImageError: the image cannot be read, or is of another size; UsageError: opacity not in 0..1.
         """
         if not 0 <= opacity <= 1:
             raise UsageError(f"opacity is {opacity}, accepted: 0 to 1.")
         image, (height, width) = load_image(picture), self.mask.shape
         if image.size != (width, height):
             raise ImageError(
-                f"the picture has {image.width}x{image.height} pixels, its mask {width}x{height}; give the picture "
+                f"the image has {image.width}x{image.height} pixels, its mask {width}x{height}; give the image "
                 "that was predicted."
             )
         opacities = np.where(rgb_table(self.colors).any(1), round(255 * opacity), 0).astype(np.uint8)

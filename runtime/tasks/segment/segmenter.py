@@ -52,11 +52,11 @@ class Segmenter(BundleModel):
     @overload
     def predict(self, images: list[Any] | tuple[Any, ...]) -> list[Segmentation]: ...
     def predict(self, images: Any) -> Any:
-        """The class of every pixel of the original picture: a Segmentation for one image, a list for a list.
+        """The class of every pixel of the original image: a Segmentation for one image, a list for a list.
 
-        Where the preprocessing stretches the whole picture, this is transformers' post_process_semantic_segmentation
-        with the picture's size among ``target_sizes``. Where it cuts the middle out, resize and crop are undone, so
-        that the mask lies on the picture; the pixels outside the crop get no class (see Segmentation.mask).
+        Where the preprocessing stretches the whole image, this is transformers' post_process_semantic_segmentation
+        with the image's size among ``target_sizes``. Where it cuts the middle out, resize and crop are undone, so
+        that the mask lies on the image; the pixels outside the crop get no class (see Segmentation.mask).
 
         An image is a path, encoded bytes, a PIL image or an array (uint8 [H, W], [H, W, 1 | 3 | 4]).
         Raises ImageError; CheckFailed: the model answers NaN, Inf or a class that it does not have.
@@ -79,12 +79,12 @@ class Segmenter(BundleModel):
 
 
 def on_picture(manifest: Manifest, labels: Sequence[str], output: NDArray[Any], placement: Placement) -> Segmentation:
-    """One answer of a model, [h, w, classes] or [H, W], put on the picture that it is about."""
+    """One answer of a model, [h, w, classes] or [H, W], put on the image that it is about."""
     seen = classes_seen(manifest.output_kind, output, placement)
     return Segmentation.of(seen, placement, labels, manifest.colors)
 
 
 def classes_seen(kind: OutputKind, output: NDArray[Any], placement: Placement) -> NDArray[np.uint8]:
-    """[rows, columns]: the class of each of the picture's pixels that the network saw (Placement's ``seen``)."""
+    """[rows, columns]: the class of each of the image's pixels that the network saw (Placement's ``seen``)."""
     found: NDArray[np.uint8] = _ON_PICTURE[kind](output, placement)
     return found

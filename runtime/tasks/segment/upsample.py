@@ -1,4 +1,4 @@
-"""From the network's answer back to the picture: the class of every pixel, with little memory whatever the size."""
+"""From the network's answer back to the image: the class of every pixel, with little memory whatever the size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def classes_of_logits(logits: NDArray[np.float32], placement: Placement) -> NDAr
     """The winning class of every pixel that was seen; of equal logits the lower index wins.
 
     Logits are interpolated as torch.nn.functional.interpolate(mode="bilinear", align_corners=False) does it, which is
-    what transformers' post_process_semantic_segmentation calls; here not for the whole picture at once.
+    what transformers' post_process_semantic_segmentation calls; here not for the whole image at once.
 
     Args:
         logits: float32 [h, w, classes], finite, over the network's input; at most 256 classes.
@@ -80,7 +80,7 @@ def _parts(whole: slice, length: int) -> Iterator[slice]:
 
 
 def _weights(axis: Axis, pixels: slice, cells: int) -> NDArray[np.float32]:
-    """[pixels, cells]: how much of each cell of the network's answer is in each pixel of the picture."""
+    """[pixels, cells]: how much of each cell of the network's answer is in each pixel of the image."""
     at = np.maximum(axis.on_network(pixels) * (cells / axis.network) - 0.5, 0)  # from the first cell's middle
     low = np.minimum(at.astype(np.intp), cells - 1)
     high = np.minimum(low + 1, cells - 1)

@@ -64,7 +64,7 @@ function largestOf(values, at, classes) {
 
 const PROBABILITIES = {
   type: Float32Array,
-  titles: ["max |Δ p|", "max |Δ log p|", "same top-1"],
+  titles: ["max |Δ p|", "max |Δ log p|", "top-1 agreement"],
   compare: compareProbabilities,
   shown: [POWER, POWER],
 };

@@ -236,7 +236,7 @@ def test_the_sources_read_this_schema() -> None:
         (
             "probabilities",
             (Accuracy(9, 3, 5), Accuracy(9, 6, 7)),
-            "same first class as float32 on 97.3% of 9 evaluation pictures, 21.9 dB; top-1 33.3%, float32 66.7%",
+            "top-1 agreement with float32 97.3% on 9 evaluation images, 21.9 dB; top-1 33.3%, float32 66.7%",
         ),
     ],
 )

@@ -184,7 +184,13 @@ def test_the_front_matter_is_that_of_the_hub(whole: dict[str, Any], bare: Report
     assert "base_model" not in front
     weights = dataclasses.replace(bare.manifest.weights, origin="apple/mobilevitv2-1.0-imagenet1k-256@abc123")
     from_hub = dataclasses.replace(bare, manifest=dataclasses.replace(bare.manifest, weights=weights))
-    assert front_matter(model_card(from_hub))["base_model"] == "apple/mobilevitv2-1.0-imagenet1k-256"
+    said = front_matter(model_card(from_hub))
+    assert said["base_model"] == "apple/mobilevitv2-1.0-imagenet1k-256" and said["datasets"] == ["imagenet-1k"]
+    assert said["license"] == "other" and said["license_link"] == f"https://huggingface.co/{said['base_model']}"
+    assert front["license"] == "mit" and front["metrics"] == ["accuracy"] and "datasets" not in front
+    weights = dataclasses.replace(bare.manifest.weights, origin="flowers.pt")
+    own = dataclasses.replace(bare, manifest=dataclasses.replace(bare.manifest, weights=weights))
+    assert front_matter(model_card(own))["license"] == "unknown"
 
 
 # ---- the command ----
@@ -197,7 +203,7 @@ USAGE = [
     (["--split", "val"], "--split is about labelled pictures: add --eval FOLDER."),
     (["--ignore", "11"], "--ignore is about labelled pictures: add --eval FOLDER."),
     (["--processes", "2"], "--processes is about labelled pictures: add --eval FOLDER."),
-    (["--pictures", "{f}/no"], "no is no folder; name one with pictures"),
+    (["--pictures", "{f}/no"], "no is no folder; name one with images"),
     (["--eval", "{f}/no"], "no cannot be read as CSV"),
     (["--bench", "{f}/no"], "no cannot be read (No such file or directory). Make one with: mvit2 bench BUNDLE --json"),
     (["--bench", "{f}/list.json"], "list.json is not what is wanted (TypeError"),

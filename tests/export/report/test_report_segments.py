@@ -203,9 +203,8 @@ def test_the_model_card(evaluated: dict[str, Any]) -> None:
     assert [result["task"]["type"] for result in results] == ["image-segmentation"] * 2
     assert [metric["type"] for metric in results[0]["metrics"]] == ["mean_iou", "pixel_accuracy"]
     assert "for semantic segmentation" in card and "class of every pixel" in card
-    assert "| model\\_int8.onnx | 76.2% | 86.7% |" in card or re.search(
-        r"model\\_int8.onnx \| \d+\.\d% \| 86\.7%", card
-    )
+    assert front["metrics"] == ["mean_iou", "pixel_accuracy"]
+    assert re.search(r"\| model_int8.onnx \| \d+\.\d% \| 86\.7%", card)
 
 
 def test_the_example_of_the_card_runs(evaluated: dict[str, Any], pictures: Path, tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from mvit2.bundle.manifest import read_manifest, record, write_manifest
 from mvit2.errors import BundleError
 from mvit2.export.report.classify import ClassifierRow
 from mvit2.export.report.gather import Report, example_pictures, gather
 from mvit2.export.report.html import page, write_report
-from mvit2.export.report.model_card import model_card
+from mvit2.export.report.model_card import MARK, markdown, model_card
 from mvit2.export.report.network_drawing import block_title, draw_network
 from mvit2.export.report.task import Accuracy
 from mvit2.export.report.wording import export_again, number
@@ -59,7 +60,11 @@ def test_text_from_outside_is_text_in_the_page(hostile: Report) -> None:
 
 def test_text_from_outside_is_text_in_the_model_card(hostile: Report) -> None:
     card = model_card(hostile)
-    assert "<script" not in card and "&lt;script&gt;alert\\(1\\)" in card
+    assert "<script" not in card and "&lt;script&gt;alert(1)" in card
+    tokens = MarkdownIt("commonmark").enable("table").parse(card.split("\n---\n", 1)[1])
+    inside = {each.type for token in tokens for each in token.children or ()}
+    assert not inside & {"link_open", "image", "html_inline", "em_open"}
+    assert [token.content for token in tokens if token.type == "html_block"] == [f"{MARK}\n"]
     assert card.count("\n---\n") == 1  # the end of the front matter, and no other
     front = front_matter(card)
     assert front["model-index"][0]["name"] == hostile.manifest.name
@@ -75,6 +80,27 @@ def test_numbers_that_no_model_has_are_one_line(bare: Report, tmp_path: Path) ->
     with pytest.raises(BundleError, match="numbers that no model has"):
         write_report(tmp_path, absurd)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("mobilevitv2-0.5-demo20", "mobilevitv2-0.5-demo20"),  # a hyphen, an underscore inside a name: as they are
+        ("model_float32.onnx 1.1 M, 100.0%", "model_float32.onnx 1.1 M, 100.0%"),
+        ("- a", "\\- a"),
+        ("+ a", "\\+ a"),
+        ("# a", "\\# a"),
+        ("1. a", "1\\. a"),
+        ("---", "\\---"),
+        ("_a_ *b* `c`", "\\_a\\_ \\*b\\* \\`c\\`"),
+        ("[a](b) | ~~c~~", "\\[a\\](b) \\| \\~\\~c\\~\\~"),
+        ("<b>&\n\n# c", "&lt;b&gt;&amp; # c"),
+    ],
+)
+def test_markdown_shows_a_text_as_it_is(text: str, shown: str) -> None:
+    assert markdown(text) == shown
+    tokens = MarkdownIt("commonmark").parse(shown)
+    assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
 
 
 # ---- words and drawings ----

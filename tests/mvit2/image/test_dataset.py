@@ -59,14 +59,14 @@ def test_every_suffix_is_one_that_pillow_knows() -> None:
 @pytest.mark.parametrize(
     ("names", "asked", "wrong"),
     [
-        (["a.txt"], ".", r"holds no pictures; accepted: \.jpg, .*\.bmp, in subfolders, too"),
+        (["a.txt"], ".", r"holds no images; accepted: \.jpg, .*\.bmp, in subfolders, too"),
         (
             ["a.gif", "b.GIF", "c.tiff", ".d.gif"],
             ".",
-            r"no pictures that can be read, only 2 \.gif, 1 \.tiff; accepted",
+            r"no images that can be read, only 2 \.gif, 1 \.tiff; accepted",
         ),
-        ([], ".", "holds no pictures"),
-        ([], "nowhere", r"nowhere is no folder; name one with pictures \(\.jpg"),
+        ([], ".", "holds no images"),
+        ([], "nowhere", r"nowhere is no folder; name one with images \(\.jpg"),
         (["a.jpg"], "a.jpg", r"a\.jpg is no folder"),
     ],
 )
@@ -115,7 +115,7 @@ def test_a_label_that_is_a_number_wins_over_the_index(tmp_path: Path) -> None:
         (["-1/a.jpg"], r"'-1' is none of the network's 6 classes"),
         (["crane/a.jpg"], r"'crane' is the label of the classes \[2, 4\]; accepted: the index of one"),
         (["hen/a.jpg", "b.jpg"], r"b\.jpg lies in no class folder; accepted: .*/CLASS/PICTURE, or a CSV file"),
-        (["hen/a.txt"], "holds no pictures"),
+        (["hen/a.txt"], "holds no images"),
     ],
 )
 def test_folders_refused(names: list[str], wrong: str, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_csv_with_an_absolute_path(tmp_path: Path) -> None:
         (
             b"\xff\xd8\xff\xe0 a picture",
             UsageError,
-            r"read as CSV .*; accepted: a folder of labelled pictures, or CSV\.$",
+            r"read as CSV .*; accepted: a folder of labelled images, or CSV\.$",
         ),
         (None, UsageError, "cannot be read as CSV .*No such file"),
     ],

@@ -184,14 +184,14 @@ BAD_FILES = [
     ("empty", b"", "is empty (0 bytes)"),
     ("text", b"not a picture at all\n", "is a text file"),
     ("html", b"<!doctype html><title>404</title>", "is a text file"),
-    ("noise", bytes(range(256)), "is not a picture, or one with a damaged header"),
+    ("noise", bytes(range(256)), "is not an image, or one with a damaged header"),
     ("gif", encoded(Image.fromarray(GRAY), "GIF")[:20], "is damaged or truncated"),
     ("tiff", encoded(Image.fromarray(GRAY), "TIFF")[:60], "is damaged or truncated"),
     ("heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC file"),
     ("truncated jpeg", JPEG[: len(JPEG) // 2], "is damaged or truncated"),
     ("truncated png", PNG[: len(PNG) // 2], "is damaged or truncated"),
     ("corrupt png", PNG[:100] + bytes(50) + PNG[150:], "is damaged or truncated"),
-    ("jpeg header only", JPEG[:20], "is not a picture, or one with a damaged header"),
+    ("jpeg header only", JPEG[:20], "is not an image, or one with a damaged header"),
     (
         "too large for us",
         png_header(2**14, 2**13 + 1),
@@ -244,13 +244,13 @@ def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 BAD_OBJECTS = [
-    (np.zeros((4, 4, 3), np.float32), "array of float32 [4, 4, 3] is not a picture; accepted: uint8 [H, W]"),
-    (np.zeros((4, 4), bool), "array of bool [4, 4] is not a picture"),
-    (np.zeros((4, 4), np.int16), "array of int16 [4, 4] is not a picture"),
-    (np.zeros((4, 4, 3), np.uint16), "array of uint16 [4, 4, 3] is not a picture"),
-    (np.zeros((3, 4, 5), np.uint8), "array of uint8 [3, 4, 5] is not a picture"),
-    (np.zeros((1, 4, 4, 3), np.uint8), "array of uint8 [1, 4, 4, 3] is not a picture"),
-    (np.zeros(4, np.uint8), "array of uint8 [4] is not a picture"),
+    (np.zeros((4, 4, 3), np.float32), "array of float32 [4, 4, 3] is not an image; accepted: uint8 [H, W]"),
+    (np.zeros((4, 4), bool), "array of bool [4, 4] is not an image"),
+    (np.zeros((4, 4), np.int16), "array of int16 [4, 4] is not an image"),
+    (np.zeros((4, 4, 3), np.uint16), "array of uint16 [4, 4, 3] is not an image"),
+    (np.zeros((3, 4, 5), np.uint8), "array of uint8 [3, 4, 5] is not an image"),
+    (np.zeros((1, 4, 4, 3), np.uint8), "array of uint8 [1, 4, 4, 3] is not an image"),
+    (np.zeros(4, np.uint8), "array of uint8 [4] is not an image"),
     (np.zeros((0, 4, 3), np.uint8), "array of uint8 [0, 4, 3] has no pixels (4x0)"),
     (np.zeros((0, 4), np.uint16), "array of uint16 [0, 4] has no pixels (4x0)"),
     (
@@ -263,7 +263,7 @@ BAD_OBJECTS = [
         Image.new("I", (5, 5), 70_000),
         "PIL image of mode I has pixels of 70000..70000; accepted: 16-bit grayscale",
     ),
-    (None, "object of type NoneType is not a picture; accepted: path, bytes, PIL image, NumPy array"),
+    (None, "object of type NoneType is not an image; accepted: path, bytes, PIL image, NumPy array"),
 ]
 
 

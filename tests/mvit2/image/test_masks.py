@@ -78,14 +78,14 @@ def test_found(
 @pytest.mark.parametrize(
     ("names", "texts", "asked", "split", "wrong"),
     [
-        (["a.jpg", "a.png", "b.jpg", "c.jpg"], {}, ".", None, r"2 of 3 pictures in .* have no mask of their name, the"),
-        (["a.jpg", "a.png", "b.png"], {}, ".", None, r"1 of 2 masks in .* have no picture \(\.jpg, .*, the first: .*b"),
+        (["a.jpg", "a.png", "b.jpg", "c.jpg"], {}, ".", None, r"2 of 3 images in .* have no mask of their name, the"),
+        (["a.jpg", "a.png", "b.png"], {}, ".", None, r"1 of 2 masks in .* have no image \(\.jpg, .*, the first: .*b"),
         (["a.jpg", "a.jpeg", "a.png"], {}, ".", None, "a.jpg and a.jpeg would share a mask; accepted: NAME.png"),
-        (["a.txt"], {}, ".", None, "holds no pictures"),
+        (["a.txt"], {}, ".", None, "holds no images"),
         ([*VOC, "JPEGImages/a.jpeg"], {}, ".", None, "a.jpg and a.jpeg would share a mask"),
-        ([*VOC, "SegmentationClass/d.png"], {}, ".", None, "JPEGImages holds no picture of 'd'; accepted: NAME.png"),
+        ([*VOC, "SegmentationClass/d.png"], {}, ".", None, "JPEGImages holds no image of 'd'; accepted: NAME.png"),
         (VOC, {"ImageSets/Segmentation/val.txt": "b"}, ".", "val", "SegmentationClass holds no mask of 'b'; accepted"),
-        (VOC, {"ImageSets/Segmentation/val.txt": "../../b"}, ".", "val", "holds no picture of '../../b'"),
+        (VOC, {"ImageSets/Segmentation/val.txt": "../../b"}, ".", "val", "holds no image of '../../b'"),
         (VOC, {"ImageSets/Segmentation/val.txt": " \n"}, ".", "val", "val.txt is empty"),
         (
             VOC,
@@ -224,8 +224,8 @@ def test_a_cut_mask_is_refused(tmp_path: Path) -> None:
     [
         (INDICES, (3, 2), 1, (), None),
         (INDICES, (2, 3), 6, (), None),  # the picture is stored on its side
-        (INDICES, (4, 2), 1, (), r"a.png has 3x2 pixels, its picture a.jpg 4x2; accepted: a mask of the picture's"),
-        (INDICES, (3, 2), 6, (), "3x2 pixels, its picture a.jpg 2x3, which EXIF turns: masks belong to the upright"),
+        (INDICES, (4, 2), 1, (), r"a.png has 3x2 pixels, its image a.jpg 4x2; accepted: a mask of the image's"),
+        (INDICES, (3, 2), 6, (), "3x2 pixels, its image a.jpg 2x3, which EXIF turns: masks belong to the upright"),
         (INDICES + 1, (3, 2), 1, (), "has pixels of index 11, accepted: 0 to 10, the network's .*: --ignore 11."),
         (INDICES + 1, (3, 2), 1, (), "where 0 is no class and k is class k - 1, as in ADE20K: --reduce-labels; "),
         (INDICES + 2, (3, 2), 1, (), r"of index 12, accepted: 0 to 10, the network's classes, and 255; where such"),

@@ -380,7 +380,7 @@ def test_a_bundle_on_swapped_pictures(demo_bundle: Path, labelled: Labelled, run
         ("{bundle} {table} --images 0", 2, "images is 0, accepted: 1 or more"),
         ("{tmp}/nowhere {table}", 2, "holds no manifest.json, so it is no bundle, and: "),
         ("{tmp} {table}", 1, "expected model.safetensors or"),
-        ("{bundle} {tmp}", 2, "holds no pictures; accepted"),
+        ("{bundle} {tmp}", 2, "holds no images; accepted"),
     ],
 )
 def test_refused(

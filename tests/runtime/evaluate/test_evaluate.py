@@ -167,7 +167,7 @@ def test_unreadable_pictures_count_nowhere(demo_bundle: Path, pictures: Path, ru
 def test_only_unreadable_pictures(demo_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "lion").mkdir()
     (tmp_path / "lion" / "a.jpg").write_text("no picture")
-    with pytest.raises(ImageError, match=r"none of the 1 pictures in .* can be read; the first: .*a\.jpg' is a text"):
+    with pytest.raises(ImageError, match=r"none of the 1 images in .* can be read; the first: .*a\.jpg' is a text"):
         evaluate(plan(demo_bundle, tmp_path, [TFLITE]), Progress())
 
 
@@ -230,7 +230,7 @@ def test_without_onnxruntime(
         ("{bundle} {pictures} --processes 0", 2, "processes is 0, accepted: 1 to 256; this machine has"),
         ("{bundle} {pictures} --processes two", 2, "'two' is not a whole number"),
         ("{bundle} {pictures} --worst -1", 2, "worst is -1, accepted: 0 or more"),
-        ("{bundle} {tmp}/empty", 2, "holds no pictures; accepted"),
+        ("{bundle} {tmp}/empty", 2, "holds no images; accepted"),
         ("{bundle} {tmp}/nowhere", 2, "cannot be read as CSV"),
         ("{bundle} {tmp}/unknown", 2, "'tabbi' is none of the network's 20 classes. Did you mean 'tabby'?"),
         ("{tmp} {pictures}", 1, "holds no manifest.json"),

@@ -175,7 +175,7 @@ def test_a_lost_node_changes_nothing(ready: Plan, rows: dict[int, Any], ray_exec
 def test_workers_that_die_again_and_again_are_one_line(ready: Plan, ray_executor: Executor) -> None:
     with (
         killing_all_workers(),
-        pytest.raises(Mvit2Error, match=r"3 Ray workers died at the 32 pictures from /.*png on"),
+        pytest.raises(Mvit2Error, match=r"3 Ray workers died at the 32 images from /.*png on"),
     ):
         evaluate(ready, Progress(), executor=ray_executor)
 

@@ -77,8 +77,8 @@ def test_zeros_at_the_end_are_a_torn_line(tmp_path: Path) -> None:
     ("change", "wrong"),
     [
         ({"manifest": "0" * 64}, r"begun with another bundle .*: [0-9a-f]{12}, now 000000000000; accepted: the same"),
-        ({"count": 500}, "another number of pictures: 24, now 500"),
-        ({"pictures": "1" * 64}, "pictures of other names, sizes or classes"),
+        ({"count": 500}, "another number of images: 24, now 500"),
+        ({"pictures": "1" * 64}, "images of other names, sizes or classes"),
         ({"artifacts": (ONNX,)}, r"other artifacts: \['model_float32.onnx', .*\], now \['model_float32.onnx'\]"),
     ],
 )

@@ -196,7 +196,7 @@ def test_more_classes_than_a_byte(segments: ModuleType, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("picture", "wrong"),
-    [("none.png", "'none.png' does not exist"), (b"GIF89a", "is damaged"), (np.zeros(3), "is not a picture")],
+    [("none.png", "'none.png' does not exist"), (b"GIF89a", "is damaged"), (np.zeros(3), "is not an image")],
 )
 def test_what_is_no_picture(picture: Any, wrong: str, bundle: Path) -> None:
     with pytest.raises(ImageError) as caught:
