@@ -29,7 +29,7 @@ def check_target(target: Path, overwrite: bool, proof: str = MANIFEST) -> None:
         if not overwrite:
             raise OutputError(f"{target} exists already; replace it with --overwrite, or choose another --output.")
         if any(target.iterdir()) and not (target / proof).is_file():
-            raise OutputError(f"{target} is no bundle (no {proof}), so --overwrite leaves it alone: remove it.")
+            raise OutputError(f"{target} is not a bundle (no {proof}); --overwrite will not replace it: remove it.")
     _check_writable(target.parent)
 
 

@@ -34,7 +34,7 @@ def scores_apart(
             raise ConversionError(f"running {model.name} failed: its process {ended.how}: {ended.last_line}")
         scores: NDArray[Any] = np.load(outputs)
     if not np.isfinite(scores).all():
-        raise ConversionError(f"{model.name} answers NaN or Inf; accepted: {output.name}. The model is broken.")
+        raise ConversionError(f"{model.name} returned NaN or Inf.")
     return scores if io == "image" else output.of_network(scores).astype(output.dtype)
 
 

@@ -15,7 +15,7 @@ from mvit2.quantize.plan import Plan
 
 if TYPE_CHECKING:
     from mvit2.checkpoint.load import Checkpoint
-    from mvit2.quantize.learn.search import Found
+    from mvit2.quantize.learn.search import RangeSearchResult
     from mvit2.quantize.learn.simulate import Simulation
 
 __all__ = ["Simulated", "calibrate", "dynamic_plan", "simulate"]
@@ -28,7 +28,7 @@ class Simulated:
     """The network with the best int8 ranges that were found; ``plan`` is the one without blocks in float."""
 
     simulation: Simulation
-    found: Found
+    found: RangeSearchResult
     plan: Plan
 
     def plan_with_float(self, blocks: tuple[str, ...], images: CalibrationSet) -> Plan:

@@ -154,10 +154,10 @@ class Proof:
         if self.answers is None or self.answers.passed:
             return ""
         if not self.answers.finite:
-            return "it answers NaN or Inf"
+            return "it returned NaN or Inf"
         return (
             f"its answers differ by {self.answers.max_relative:.2g} (accepted: {self.answers.tolerance:g}) and have "
-            f"{self.answers.top1_agreement:.0%} of the first classes"
+            f"{self.answers.top1_agreement:.0%} top-1 agreement"
         )
 
     @property

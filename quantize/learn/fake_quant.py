@@ -73,7 +73,7 @@ class Point(nn.Module):
         rounded: Tensor = _FakeQuantise.apply(x, lo, self.above.exp())  # type: ignore[no-untyped-call]
         return rounded
 
-    def cover(self, covered: Range) -> None:
+    def set_range(self, covered: Range) -> None:
         self.has_negatives = covered.lo < -_TINY
         with torch.no_grad():
             self.below.fill_(float(np.log(max(-covered.lo, _TINY))))

@@ -28,18 +28,18 @@ from .bias_correction import correct_biases, forget_biases
 from .ranges import measure_ranges
 from .simulate import GATE, Layer, Simulation
 
-__all__ = ["Found", "find_ranges", "learning_steps", "make_plan", "modes", "plan_with_float"]
+__all__ = ["RangeSearchResult", "find_ranges", "learning_steps", "make_plan", "modes", "plan_with_float"]
 
 _FLOAT_OUTPUTS = ("classifier", "aspp.pooled", "aspp.context")
 Step = Callable[[str], AbstractContextManager[None]]
 # A gain costs a second run of the layer and SiLU in two steps: about 0.3 ns per value where it was tried.
 _BUDGET = 0.16  # of all values that pass through SiLU between convolutions
-_WORTH = 0.15  # of the network's error: what a layer must make alone to be a candidate
+_MIN_ERROR_SHARE = 0.15  # of the network's error: what a layer must make alone to be a candidate
 _FEWEST_DB = 0.3  # that equalisation must win, for it costs time
 _SMALLEST_GAIN = 1 / 64
 _LOOKED_AT = 8  # pictures, to find such layers
-_JUDGED = 32  # pictures, to choose between candidates
-_USUAL = 0.9  # quantile over images of a channel's largest value
+_VALIDATION_IMAGES = 32  # pictures, to choose between candidates
+_GAIN_QUANTILE = 0.9  # quantile over images of a channel's largest value
 _BATCH, _PART, _RATE = 8, 2, 0.04  # pictures of a step, and those of them that are in memory together
 _SMALL = 128 * 128 * 16  # width 0.5 at 128 px
 _FEWEST_STEPS, _MOST_STEPS = 16, 150
@@ -51,7 +51,7 @@ def learning_steps(values: int) -> int:
 
 
 @dataclass(frozen=True)
-class Found:
+class RangeSearchResult:
     """``candidates``: method -> logit SNR in dB on the held-out pictures; ``method`` is the one in use."""
 
     method: str
@@ -75,7 +75,7 @@ def find_ranges(
     *,
     steps: int,
     step: Step = lambda title: nullcontext(),
-) -> Found:
+) -> RangeSearchResult:
     """Leaves ``simulation`` in the recipe's modes with the best ranges that were found."""
     with simulation.in_float():
         targets = simulation.logits(calibration.fit)
@@ -91,7 +91,7 @@ def find_ranges(
             search.learn(targets, steps)
     with step("int8: correct biases"):
         correct_biases(simulation, calibration.fit)
-    return Found(search.method, {name: round(value, 2) for name, value in search.candidates.items()})
+    return RangeSearchResult(search.method, {name: round(value, 2) for name, value in search.candidates.items()})
 
 
 class _Search:
@@ -104,9 +104,9 @@ class _Search:
 
     def judge(self, name: str) -> float:
         """In dB, with biases corrected as they will be: ranges that only shift means are not bad ones."""
-        correct_biases(self.simulation, self.calibration.fit[:_JUDGED])
-        logits = self.simulation.logits(self.calibration.held_out[:_JUDGED])
-        self.candidates[name] = logit_snr(self.reference[:_JUDGED], logits)
+        correct_biases(self.simulation, self.calibration.fit[:_VALIDATION_IMAGES])
+        logits = self.simulation.logits(self.calibration.held_out[:_VALIDATION_IMAGES])
+        self.candidates[name] = logit_snr(self.reference[:_VALIDATION_IMAGES], logits)
         forget_biases(self.simulation)
         return self.candidates[name]
 
@@ -114,10 +114,10 @@ class _Search:
         points = self.simulation.points()
         measured = measure_ranges(self.simulation, self.calibration.fit)
         for name, ranges in measured.items():
-            self.simulation.cover(points, ranges)
+            self.simulation.set_ranges(points, ranges)
             self.judge(name)
         self.method = max(self.candidates, key=self.candidates.__getitem__)
-        self.simulation.cover(points, measured[self.method])
+        self.simulation.set_ranges(points, measured[self.method])
 
     def equalise(self) -> None:
         looked_at = self.calibration.held_out[:_LOOKED_AT]
@@ -128,13 +128,13 @@ class _Search:
         before, name = [point.range for point in changed], f"{self.method}, equalised"
         for layer in outliers:
             layer.gain = _gain(self.simulation, layer, self.calibration.fit)
-        self.simulation.cover(changed, measure_ranges(self.simulation, self.calibration.fit, changed)[self.method])
+        self.simulation.set_ranges(changed, measure_ranges(self.simulation, self.calibration.fit, changed)[self.method])
         if self.judge(name) > self.candidates[self.method] + _FEWEST_DB:
             self.method = name
             return
         for layer in outliers:
             layer.gain = None
-        self.simulation.cover(changed, before)
+        self.simulation.set_ranges(changed, before)
 
     def learn(self, targets: NDArray[np.float32], steps: int) -> None:
         points, name = self.simulation.points(), f"{self.method}, learned"
@@ -142,7 +142,7 @@ class _Search:
         _learn(self.simulation, self.calibration.fit, targets, steps)
         if self.judge(name) > self.candidates[self.method]:
             self.method, best = name, [point.range for point in points]
-        self.simulation.cover(points, best)
+        self.simulation.set_ranges(points, best)
 
 
 def _dominating(simulation: Simulation, pixels: NDArray[np.uint8], reference: NDArray[np.float32]) -> list[Layer]:
@@ -153,7 +153,7 @@ def _dominating(simulation: Simulation, pixels: NDArray[np.uint8], reference: ND
     for layer in sizes:
         with _only(simulation, layer):
             share = float(np.square(simulation.logits(pixels) - reference).sum()) / total
-        if share > _WORTH:
+        if share > _MIN_ERROR_SHARE:
             shares[layer] = share
     budget, found = _BUDGET * sum(sizes.values()), []
     for layer in sorted(shares, key=shares.__getitem__, reverse=True):
@@ -193,7 +193,7 @@ def _gain(simulation: Simulation, layer: Layer, pixels: NDArray[np.uint8]) -> Te
     simulation.logits(pixels)
     simulation.set_modes(modes())
     layer.output.observer = layer.activated.observer = None
-    reach = [torch.quantile(torch.cat(seen), _USUAL, dim=0) for seen in largest.values()]
+    reach = [torch.quantile(torch.cat(seen), _GAIN_QUANTILE, dim=0) for seen in largest.values()]
     shares = [torch.clamp(r / r.max(), min=_SMALLEST_GAIN) for r in reach]
     gain = torch.sqrt(shares[0] * shares[1])
     return gain / gain.max()
@@ -240,8 +240,8 @@ def plan_with_float(simulation: Simulation, blocks: frozenset[str], pixels: NDAr
 
 def _layer_plan(layer: Layer) -> LayerPlan:
     weight, bias = layer.weight.numpy(), layer.used_bias.numpy()
-    if layer.taken_back is not None:
-        weight = weight * layer.taken_back.numpy()
+    if layer.inverse_gain is not None:
+        weight = weight * layer.inverse_gain.numpy()
     gain = layer.gain.numpy() if layer.gain is not None and layer.mode == "int8" else None
     if gain is not None:
         weight, bias = weight / gain[:, None, None, None], bias / gain

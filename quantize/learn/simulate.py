@@ -95,7 +95,7 @@ class Layer(nn.Module):
         return self.chain.gain if self.chain is not None and self.chain.mode == "int8" else None
 
     @property
-    def taken_back(self) -> Tensor | None:
+    def inverse_gain(self) -> Tensor | None:
         """The gain of the layer before, in the shape of the weights that undo it: of a depthwise layer's rows."""
         gain = self._received_gain
         if gain is None:
@@ -107,7 +107,7 @@ class Layer(nn.Module):
         """The weights as int8 keeps them; computed anew where a gain has come or gone."""
         gain = self._received_gain
         if self._kept is None or self._kept[0] is not gain:
-            factor = torch.ones(1) if self.taken_back is None else self.taken_back
+            factor = torch.ones(1) if self.inverse_gain is None else self.inverse_gain
             weight = self.weight * factor
             scale = torch.from_numpy(weight_scales(weight.numpy()))[:, None, None, None]
             self._kept = gain, torch.clamp(torch.round(weight / scale), -127, 127) * scale / factor
@@ -195,13 +195,13 @@ class Simulation:
             found += [layer.added] if layer.skip is not None and layer.writes_int8 else []
         return list(dict.fromkeys(found))
 
-    def cover(self, points: Sequence[Point], ranges: Sequence[Range]) -> None:
+    def set_ranges(self, points: Sequence[Point], ranges: Sequence[Range]) -> None:
         """Set ranges; layers whose float predecessor would leave the quantising to them follow it."""
         for point, covered in zip(points, ranges, strict=True):
-            point.cover(covered)
+            point.set_range(covered)
         for layer in self.layers:
             if layer.chain is not None and layer.chain.gain is None and not layer.reads_float:
-                layer.input.cover(layer.chain.last.range)
+                layer.input.set_range(layer.chain.last.range)
 
     def set_modes(self, mode_of: Callable[[str], Mode]) -> None:
         for layer in self.layers:

@@ -79,7 +79,7 @@ class _Full(GraphEdit):
         self._quantise_input(first)
         for operator in body:
             self._choose(operator)
-        self._settle(body)
+        self._propagate_scales(body)
         for operator in body:
             self._rewrite(operator)
         for tensor, quantisation in self.int8.items():
@@ -186,7 +186,7 @@ class _Full(GraphEdit):
         given = len(inputs) > 2 and inputs[2] >= 0
         return self._values(inputs[2]) if given else np.zeros(len(self._weights(operator)[1]), np.float32)
 
-    def _settle(self, body: list[Operator]) -> None:
+    def _propagate_scales(self, body: list[Operator]) -> None:
         """Widen what is too fine beside its neighbours until nothing changes."""
         before: dict[int, Range] = {}
         while before != self.int8:

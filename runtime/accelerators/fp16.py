@@ -110,7 +110,7 @@ def _by_block(nodes: Sequence[Watched], seen: Sequence[np.ndarray]) -> list[Bloc
 
 
 def _too_large(blocks: Sequence[BlockRange]) -> str | None:
-    """Which blocks float16 has no numbers for, or will have none for when an image is a little stranger."""
+    """Which blocks float16 has no numbers for, or will have none for when an image is a little more unusual."""
     over = [block for block in blocks if block.overflows or block.largest > LARGEST_FLOAT16]
     if over:
         rest = len(over) - _MOST_NAMED

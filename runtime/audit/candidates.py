@@ -182,8 +182,7 @@ def _scores(subject: Subject, specs: Sequence[PreprocessSpec], path: Path) -> ND
     found = np.stack([answers[s.channel_order, s.scale][places[pixels[_cut(s)].tobytes()]] for s in specs])
     if not np.isfinite(found).all():
         raise CheckFailed(
-            f"{subject.name} answers NaN or Inf for {str(path)!r}; accepted: probabilities; the weights are broken: "
-            "take a sound checkpoint."
+            f"{subject.name} returned NaN or Inf for {str(path)!r}; the weights are damaged: use another checkpoint."
         )
     return found
 

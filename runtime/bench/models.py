@@ -79,7 +79,7 @@ class Subject:
 
     name: str
     file: Path
-    precision: str | None = None  # None: a stranger's
+    precision: str | None = None  # None: of a third-party model
     reference: str | None = None
     pipeline: Pipeline | None = field(default=None, repr=False)
     macs: int | None = None
@@ -153,7 +153,7 @@ def _names(files: Sequence[Path]) -> list[str]:
 def _referred(subjects: Sequence[Subject], names: Sequence[str]) -> tuple[Subject, ...]:
     """With names and references: the float32 artifact of the same engine, in the same bundle.
 
-    A stranger has that of the first bundle that has one; for want of its engine there, of any engine.
+    A third-party model has that of the first bundle that has one; for want of its engine there, of any engine.
     """
     floats = [(s, name) for s, name in zip(subjects, names, strict=True) if s.precision == "float32"]
 

@@ -87,7 +87,7 @@ def workers(
     try:
         for _ in range(count):
             ours, theirs = spawn.Pipe()
-            with theirs, _deaf():
+            with theirs, _signals_blocked():
                 worker = spawn.Process(target=target, args=(*arguments, theirs), daemon=True)
                 started[ours] = worker
                 worker.start()
@@ -102,7 +102,7 @@ def workers(
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
+def _signals_blocked() -> Iterator[None]:
     """Processes started here never hear a Ctrl-C: the terminal sends it to all, and the parent is who ends them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

@@ -44,7 +44,7 @@ def cluster(address: str, processes: int, size: int) -> Iterator[int]:
             options |= {"num_cpus": processes, "object_store_memory": _OBJECT_STORE_BYTES + 2 * size}
             options |= {"include_dashboard": False, "_temp_dir": folder}
         else:
-            _knock(address)
+            _probe_head_node(address)
         ray = _imported()
         try:
             ray.init(**options)
@@ -78,7 +78,7 @@ def _alone() -> dict[str, str]:
     }
 
 
-def _knock(address: str) -> None:
+def _probe_head_node(address: str) -> None:
     """Ray itself tries for two minutes."""
     if address != "auto":
         host, _, port = address.rpartition(":")

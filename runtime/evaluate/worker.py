@@ -60,7 +60,7 @@ def failure(error: Exception) -> Mvit2Error:
     if isinstance(error, Mvit2Error):
         return error
     reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
-    return Mvit2Error(f"a process of the evaluation failed ({reason}); try fewer --processes.")
+    return Mvit2Error(f"an evaluation worker failed ({reason}); try fewer --processes.")
 
 
 def _decode(job: Job, chunks: Iterable[Chunk], decoded: Queue[Decoded | Exception | None]) -> None:
@@ -97,9 +97,9 @@ def _rows(job: Job, backends: Sequence[Backend], pictures: Decoded) -> list[Row[
             found = scores_of(backend, manifest.io, manifest.preprocess, pixels[None], output)[0]
             if not output.sound(found, manifest.class_count):
                 raise CheckFailed(
-                    f"{artifact.file.path} answers NaN, Inf or a class that it does not have for "
-                    f"{str(picture.file.path)!r}; accepted: {output.name} of {manifest.classes} classes; the model is "
-                    "broken: export it again."
+                    f"{artifact.file.path} returned NaN, Inf or a class that it does not have for "
+                    f"{str(picture.file.path)!r}, instead of {output.name} of {manifest.classes} classes; export it "
+                    "again."
                 )
             outputs[picture.index].append(found)
     judge = metric_of(manifest).judge

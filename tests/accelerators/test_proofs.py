@@ -90,7 +90,7 @@ def test_an_impossible_estimate_is_refused(values: tuple[float, int]) -> None:
         ({"answers": None, "failure": "it took more than 900 s"}, "failed", "900 s"),
         ({"answers": None, "failure": "overflows"}, "failed", "overflows"),
         ({"answers": replace(NEAR, max_relative=0.2)}, "failed", r"differ by 0.2 (accepted: 0.15)"),
-        ({"answers": replace(NEAR, top1_agreement=0.5)}, "failed", "50% of the first classes"),
+        ({"answers": replace(NEAR, top1_agreement=0.5)}, "failed", "50% top-1 agreement"),
         ({"answers": replace(NEAR, finite=False)}, "failed", "NaN or Inf"),
     ],
 )

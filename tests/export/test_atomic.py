@@ -176,7 +176,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         ({}, True, None),
         (OLD, False, "exists already; replace it with --overwrite, or choose another --output[.]"),
         ({}, False, "exists already"),
-        ({"thesis.txt": "the only copy"}, True, "is no bundle .no manifest.json., so --overwrite leaves it alone"),
+        ({"thesis.txt": "the only copy"}, True, "is not a bundle .no manifest.json.; --overwrite will not replace it"),
     ],
 )
 def test_check_target(before: Files | None, overwrite: bool, message: str | None, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def simulation(pictures: CalibrationSet) -> Simulation:
         as_image=True,
     )
     made.set_modes(modes())
-    made.cover(made.points(), measure_ranges(made, pictures.fit)["percentile 99.97"])
+    made.set_ranges(made.points(), measure_ranges(made, pictures.fit)["percentile 99.97"])
     return made
 
 
@@ -49,7 +49,7 @@ def means_of(simulation: Simulation, pixels: NDArray[np.uint8]) -> dict[str, tor
 
 
 def test_it_wins_where_steps_are_wide(simulation: Simulation, pictures: CalibrationSet) -> None:
-    simulation.cover(simulation.points(), measure_ranges(simulation, pictures.fit)["min-max"])
+    simulation.set_ranges(simulation.points(), measure_ranges(simulation, pictures.fit)["min-max"])
     with simulation.in_float():
         reference = simulation.logits(pictures.held_out)
     before = logit_snr(reference, simulation.logits(pictures.held_out))

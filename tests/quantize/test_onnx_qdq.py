@@ -113,7 +113,7 @@ def _plan(case: Case, mode: Modes, gained: bool = False) -> Plan:
     names = {module: name for name, module in form.named_modules()}
     modules = dict(form.named_modules())
     plans: list[LayerPlan] = []
-    taken_back: Array | None = None
+    inverse_gain: Array | None = None
     for module, (x, y) in seen.items():
         if not isinstance(module, network.ConvLayer | network.Pointwise | nn.Linear):
             continue
@@ -131,11 +131,11 @@ def _plan(case: Case, mode: Modes, gained: bool = False) -> Plan:
         if case.io == "image" and not plans:
             weight = weight[:, ::-1]  # for RGB
         gain = None
-        if taken_back is not None:
-            weight, taken_back = weight * taken_back[:, None, None, None], None
+        if inverse_gain is not None:
+            weight, inverse_gain = weight * inverse_gain[:, None, None, None], None
         gate = _range(output)
         if gained and name.endswith("expand_1x1") and mode(name) == "int8":
-            gain = taken_back = np.linspace(1, 0.25, len(weight), dtype=np.float32)
+            gain = inverse_gain = np.linspace(1, 0.25, len(weight), dtype=np.float32)
             weight, bias = weight / gain[:, None, None, None], bias / gain
             shaped = torch.from_numpy(gain)[:, None, None]
             output, activated = output / shaped, activated / shaped

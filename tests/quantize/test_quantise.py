@@ -199,13 +199,13 @@ def test_equalisation_changes_nothing_but_rounding(checkpoint: Checkpoint, float
     exact = made.logits(pictures.held_out)
     made.set_modes(modes())
     for point, found in zip(made.points(), measure_ranges(made, pictures.fit)["percentile 99.99"], strict=True):
-        point.cover(found)
+        point.set_range(found)
     rng = np.random.default_rng(0)
     for layer in made.layers:
         if layer.silu and not layer.channels_last:
             layer.gain = torch.from_numpy(rng.uniform(0.3, 1, len(layer.weight)).astype(np.float32))
     for point, found in zip(made.points(), measure_ranges(made, pictures.fit)["percentile 99.99"], strict=True):
-        point.cover(found)
+        point.set_range(found)
     file = written(make_plan(made), float_file, tmp_path / "gains.tflite")
     real = centred_logits(scores_apart(file, "image", checkpoint.preprocess, pictures.held_out))
     assert logit_snr(exact, real) > 10  # a gain that is not taken back leaves less than 3

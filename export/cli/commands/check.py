@@ -52,7 +52,7 @@ def check(
         )
     if not report.passed:
         raise CheckFailed(
-            f"{bundle} computes something else than when it was made; do not ship it. Export it again, "
+            f"{bundle} no longer reproduces its golden outputs; do not ship it. Export it again, "
             "or report this machine and its engine's version.",
             report.differences,
         )

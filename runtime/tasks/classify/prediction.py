@@ -47,7 +47,7 @@ def top_k(scores: npt.ArrayLike, labels: Sequence[str], k: int = 5) -> list[Pred
     if broken.size:
         raise CheckFailed(
             f"{broken.size} of {values.size} scores are not finite (class {broken[0]}: {values[broken[0]]}); "
-            "accepted: finite numbers; the model is broken: check it against its checkpoint"
+            "check the model against its checkpoint"
         )
     best = np.argsort(-values, kind="stable")[:k]
     return [Prediction(labels[index], float(values[index]), int(index)) for index in best]

@@ -71,9 +71,8 @@ class Segmenter(BundleModel):
         output = self.scores(pixels[None])[0]
         if not output_of(manifest).sound(output, manifest.class_count):
             raise CheckFailed(
-                f"{self.artifact.file.path} answers NaN, Inf or a class that it does not have; accepted: finite "
-                f"numbers, classes 0 to {manifest.class_count - 1}; the model is broken: "
-                "check it against its checkpoint"
+                f"{self.artifact.file.path} returned NaN, Inf or a class that it does not have (it has 0 to "
+                f"{manifest.class_count - 1}); check it against its checkpoint"
             )
         return on_picture(manifest, self.labels, output, placement)
 

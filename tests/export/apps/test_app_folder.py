@@ -206,7 +206,7 @@ def test_only_its_own_folders_are_replaced(run: Run, demo_bundle: Path, tmp_path
     (folder / "README.md").write_text("mine")
     assert "exists already; replace it with --overwrite" in run(*command).stderr
     done = run(*command, "--overwrite")
-    assert done.returncode == 1 and "--overwrite leaves it alone: remove it" in done.stderr
+    assert done.returncode == 1 and "--overwrite will not replace it: remove it" in done.stderr
     assert _files(folder) == {"README.md": b"mine"}
     shutil.rmtree(folder)
     assert run(*command).returncode == 0

@@ -273,7 +273,7 @@ OUTPUT = [
     (
         f"{DEMO} --output {{w}}/notes-there --overwrite",
         1,
-        [f"{NAME} is no bundle (no manifest.json)", "leaves it alone"],
+        [f"{NAME} is not a bundle (no manifest.json)", "will not replace it"],
     ),
 ]
 ROWS = [*USAGE, *PICTURE, *BUNDLE, *CHECKPOINT, *OUTPUT]

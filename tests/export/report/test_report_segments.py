@@ -220,7 +220,7 @@ def test_the_example_of_the_card_runs(evaluated: dict[str, Any], pictures: Path,
     ("which", "before", "after"),
     [
         ("bundle", ["Resize it to 96 x 64 px"], ["The mask lies over the 96 x 64 px"]),
-        ("cropping", ["shorter edge has 64 px", "Cut out the centre"], ["bilinearly", "largest logit", "was not seen"]),
+        ("cropping", ["shorter edge has 64 px", "Crop the centre"], ["bilinearly", "largest logit", "was not seen"]),
     ],
 )
 def test_what_an_app_does(which: str, before: list[str], after: list[str], request: pytest.FixtureRequest) -> None:

@@ -266,7 +266,7 @@ def test_unreadable_pictures_and_broken_weights(checkpoint: Checkpoint, labelled
     broken = load_checkpoint(str(DEMO))
     with torch.no_grad():
         broken.model.classifier.weight.fill_(float("nan"))
-    with pytest.raises(CheckFailed, match=r"answers NaN or Inf for .*; accepted: probabilities"):
+    with pytest.raises(CheckFailed, match=r"returned NaN or Inf for .*; the weights are damaged"):
         measure(subject_of(broken), [TRUE], labelled[:1])
 
 

@@ -187,7 +187,7 @@ def test_a_model_that_answers_nan_is_named(demo_bundle: Path, pictures: Path, tm
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32("nan"), tensor.name))
     onnx.save(model, str(bundle / ONNX))
     _resign(bundle, ONNX)
-    with pytest.raises(CheckFailed, match=f"{ONNX} answers NaN, Inf or a class .* for '.*'; accepted: probab"):
+    with pytest.raises(CheckFailed, match=f"{ONNX} returned NaN, Inf or a class .* for '.*', instead of probab"):
         evaluate(plan(bundle, pictures), Progress(), 1)
 
 

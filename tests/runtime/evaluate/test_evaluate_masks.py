@@ -265,7 +265,7 @@ def test_a_model_that_answers_nan_is_named(
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32("nan"), tensor.name))
     onnx.save(model, str(bundle / INT8))
     forge.resign(bundle, INT8)
-    with pytest.raises(CheckFailed, match=f"{INT8} answers NaN, Inf or a class .*; accepted: logits of 8 classes"):
+    with pytest.raises(CheckFailed, match=f"{INT8} returned NaN, Inf or a class .*, instead of logits of 8 classes"):
         evaluate(plan(bundle, pictures), Progress(), 1)
 
 

@@ -182,7 +182,7 @@ def test_a_model_that_answers_nan(
     bundle = segments.write_bundle(tmp_path / "bundle")
     (bundle / MODEL).write_bytes(broken)
     forge.resign(bundle, MODEL)
-    with pytest.raises(CheckFailed, match="answers NaN, Inf or a class that it does not have"):
+    with pytest.raises(CheckFailed, match="returned NaN, Inf or a class that it does not have"):
         Segmenter.open(bundle).predict(segments.gradient(10, 10))
 
 
