@@ -141,7 +141,7 @@ def test_the_evaluation_of_the_report(evaluated: dict[str, Any]) -> None:
     found = Page(Path(evaluated["bundle"], "report.html").read_text())
     assert tuple(found.text)[1:] == SECTIONS
     text = " ".join(found.text["accuracy"].split())
-    for said in ("100.0%", "86.7%", "2 labelled pictures of pictures", "Same class by pixels", "class 3", "13.3%"):
+    for said in ("100.0%", "86.7%", "2 labelled pictures of pictures", "Pixel agreement", "class 3", "13.3%"):
         assert said in text, said
     assert text.index("class 3") < text.index("class 0")  # the worst first
     assert "not measured" not in text and all("top-1" not in section for section in found.text.values())
@@ -164,7 +164,7 @@ def test_the_accuracy_of_the_export_is_taken_from_the_manifest(bundle: Path, pic
     figures = MaskAccuracy(40, 0.5, 0.75, (1.0, None, *[0.25] * (CLASSES - 2)))
     write_manifest(copied(bundle, tmp_path), _measured(manifest, figures))
     report = gather(tmp_path / "b", {})
-    assert report.accuracy is not None and report.accuracy.source == "pictures of the export's --eval"
+    assert report.accuracy is not None and report.accuracy.source == "images of the export's --eval"
     assert [row.artifact for row in report.accuracy.rows] == ["model_float32.onnx", INT8]
     text = " ".join(Page(page(report)).text["accuracy"].split())
     assert "40 pictures" in text and "50.0%" in text and "class 0" in text and "class 1" not in text
