@@ -31,7 +31,8 @@ class Classifier(BundleModel):
     def predict(self, images: Any, *, top_k: int = 5) -> Any:
         """The best ``top_k`` classes, best first: a list for one image, a list of lists for a list of images.
 
-        An image is a path, encoded bytes, a PIL image or an array (uint8 [H, W], [H, W, 1 | 3 | 4]).
+        An image is a path, encoded bytes, a PIL image or an array: uint8 [H, W], [H, W, 1], RGB [H, W, 3] or RGBA
+        [H, W, 4]. OpenCV's arrays are BGR and give wrong answers: pass ``frame[:, :, ::-1]``.
         Raises ImageError, UsageError (top_k < 1).
         """
         if isinstance(images, (list, tuple)):

@@ -58,7 +58,8 @@ class Segmenter(BundleModel):
         with the image's size among ``target_sizes``. Where it cuts the middle out, resize and crop are undone, so
         that the mask lies on the image; the pixels outside the crop get no class (see Segmentation.mask).
 
-        An image is a path, encoded bytes, a PIL image or an array (uint8 [H, W], [H, W, 1 | 3 | 4]).
+        An image is a path, encoded bytes, a PIL image or an array: uint8 [H, W], [H, W, 1], RGB [H, W, 3] or RGBA
+        [H, W, 4]. OpenCV's arrays are BGR and give wrong answers: pass ``frame[:, :, ::-1]``.
         Raises ImageError; CheckFailed: the model answers NaN, Inf or a class that it does not have.
         """
         if isinstance(images, (list, tuple)):
