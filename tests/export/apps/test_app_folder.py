@@ -172,7 +172,7 @@ def test_the_readme_is_one_page_of_facts(platform: str, apps: Path, demo_bundle:
     text = (_app(apps, platform) / "README.md").read_text(encoding="utf-8")
     (parity,) = (a.parity for a in read_manifest(demo_bundle).artifacts if a.file.path == FLOAT16)
     assert parity is not None and f"{parity.max_relative:.1e}" in text
-    for fact in (FLOAT16, "2.4 MB", "uint8 `[1, 128, 128, 3]`", "| classes | 20,", "golden picture 0 differing"):
+    for fact in (FLOAT16, "2.4 MB", "uint8 `[1, 128, 128, 3]`", "| classes | 20,", "0 differing bytes of every golden image"):
         assert fact in text.replace("\n", " "), fact
     assert len(text.splitlines()) < 110 and str(demo_bundle.parent) not in text
 
@@ -183,7 +183,7 @@ def test_names_from_outside_are_only_text(demo_bundle: Path) -> None:
     values = content(evil, manifest.artifacts, ()) | {"folder": "folder"}
     for platform in TARGETS:
         text = render(f"{platform}/README.md.jinja", values)
-        assert text.startswith("# `a'b ¦ <script> # c` ") and "- from `[x](y)`" in text
+        assert text.startswith("# `a'b ¦ <script> # c` ") and "weights -, from `[x](y)`" in text
 
 
 def test_two_files_for_two_engines(run: Run, demo_bundle: Path, tmp_path: Path) -> None:
@@ -230,9 +230,9 @@ def test_the_sources_read_this_schema() -> None:
         (
             "logits",
             (MaskAccuracy(9, 0.5, 0.8, (0.5,)), MaskAccuracy(9, 0.512, 0.8, (0.5,))),
-            "same class as float32 on 97.3% of the pixels of 9 evaluation pictures, 21.9 dB; mIoU 50.0%, float32 51.2%",
+            "pixel agreement with float32 97.3% on 9 evaluation images, 21.9 dB; mIoU 50.0%, float32 51.2%",
         ),
-        ("masks", (None, None), "same class as float32 on 97.3% of the pixels of 9 evaluation pictures, 21.9 dB |"),
+        ("masks", (None, None), "pixel agreement with float32 97.3% on 9 evaluation images, 21.9 dB |"),
         (
             "probabilities",
             (Accuracy(9, 3, 5), Accuracy(9, 6, 7)),
