@@ -167,7 +167,7 @@ def test_the_accuracy_of_the_export_is_taken_from_the_manifest(bundle: Path, pic
     assert report.accuracy is not None and report.accuracy.source == "images of the export's --eval"
     assert [row.artifact for row in report.accuracy.rows] == ["model_float32.onnx", INT8]
     text = " ".join(Page(page(report)).text["accuracy"].split())
-    assert "40 pictures" in text and "50.0%" in text and "class 0" in text and "class 1" not in text
+    assert "40 images" in text and "50.0%" in text and "class 0" in text and "class 1" not in text
     assert "worst pictures were not measured; mvit2 report BUNDLE --eval FOLDER" in text
 
 
@@ -229,7 +229,7 @@ def test_what_an_app_does(which: str, before: list[str], after: list[str], reque
     assert len(said) == len(after) and all(word in step for word, step in zip(after, said, strict=True))
     text = Page(page(gather(request.getfixturevalue(which), {}))).text["what"]
     assert all(word in text for word in before) and "After the model" in text
-    assert ("Cut out" in text) == (which == "cropping")
+    assert ("Crop the centre" in text) == (which == "cropping")
 
 
 def test_the_command_that_makes_it_again(bundle: Path) -> None:

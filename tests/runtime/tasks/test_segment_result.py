@@ -85,7 +85,7 @@ def test_an_overlay_takes_any_source_of_the_picture() -> None:
 @pytest.mark.parametrize(
     ("picture", "opacity", "kind", "wrong"),
     [
-        (np.zeros((4, 2, 3), np.uint8), 0.5, ImageError, "the picture has 2x4 pixels, its mask 4x2"),
+        (np.zeros((4, 2, 3), np.uint8), 0.5, ImageError, "the image has 2x4 pixels, its mask 4x2"),
         (np.zeros((2, 4, 3), np.uint8), 1.01, UsageError, "opacity is 1.01, accepted: 0 to 1."),
         (np.zeros((2, 4, 3), np.uint8), float("nan"), UsageError, "opacity is nan"),
         ("none.jpg", 0.5, ImageError, "'none.jpg' does not exist"),
