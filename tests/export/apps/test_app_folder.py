@@ -172,7 +172,13 @@ def test_the_readme_is_one_page_of_facts(platform: str, apps: Path, demo_bundle:
     text = (_app(apps, platform) / "README.md").read_text(encoding="utf-8")
     (parity,) = (a.parity for a in read_manifest(demo_bundle).artifacts if a.file.path == FLOAT16)
     assert parity is not None and f"{parity.max_relative:.1e}" in text
-    for fact in (FLOAT16, "2.4 MB", "uint8 `[1, 128, 128, 3]`", "| classes | 20,", "0 differing bytes of every golden image"):
+    for fact in (
+        FLOAT16,
+        "2.4 MB",
+        "uint8 `[1, 128, 128, 3]`",
+        "| classes | 20,",
+        "0 differing bytes of every golden image",
+    ):
         assert fact in text.replace("\n", " "), fact
     assert len(text.splitlines()) < 110 and str(demo_bundle.parent) not in text
 

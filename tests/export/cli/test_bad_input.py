@@ -168,7 +168,7 @@ USAGE = [
     ("export --image-size 100", 2, ["image size 100 ", EDGES, "96."]),
     ("export --image-size 100000", 2, ["image size 100000 ", EDGES, "1024."]),
     ("export --image-size 64x", 2, ["--image-size is '64x'", "HEIGHTxWIDTH such as 256x192."]),
-    ("export --calibration {w}/bad/good.png", 2, ["good.png is no folder; name one with pictures"]),
+    ("export --calibration {w}/bad/good.png", 2, ["good.png is no folder; name one with images"]),
     ("export --eval {w}/bad/none", 2, ["--eval", "/bad/none does not exist; check the path."]),
     ("export --labels {w}/bad/none", 1, ["--labels", "/bad/none cannot be read", "check the path."]),
     ("export --output {w}/bad/good.png/x", 1, ["good.png is a file; name a folder."]),

@@ -34,7 +34,7 @@ def test_a_folder_is_answered_but_for_what_is_broken(run: Run, demo_bundle: Path
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.startswith(str(mixed))] == [f"{mixed}/cat.jpg", f"{mixed}/deep/coffee.jpg"]
     (said,) = done.stderr.splitlines()
-    assert done.returncode == 1 and said.startswith(f"error: '{mixed}/deep/broken.png' is not a picture")
+    assert done.returncode == 1 and said.startswith(f"error: '{mixed}/deep/broken.png' is not an image")
 
 
 def test_json_names_what_is_broken(run: Run, demo_bundle: Path, mixed: Path) -> None:
