@@ -168,7 +168,7 @@ def test_the_accuracy_of_the_export_is_taken_from_the_manifest(bundle: Path, pic
     assert [row.artifact for row in report.accuracy.rows] == ["model_float32.onnx", INT8]
     text = " ".join(Page(page(report)).text["accuracy"].split())
     assert "40 images" in text and "50.0%" in text and "class 0" in text and "class 1" not in text
-    assert "worst pictures were not measured; mvit2 report BUNDLE --eval FOLDER" in text
+    assert "worst images were not measured; mvit2 report BUNDLE --eval FOLDER" in text
 
 
 def copied(bundle: Path, folder: Path) -> Path:
