@@ -28,6 +28,7 @@ Repository, COMMIT = hub_server.Repository, hub_server.COMMIT
 
 SMALL, MEDIUM = "apple/mobilevitv2-0.5-imagenet1k-256", "apple/mobilevitv2-1.0-imagenet1k-256"
 MINE = "someone/mobilevitv2-1.0-birds"
+FIRST, FIRST_MASKS = "apple/mobilevit-small", "apple/deeplabv3-mobilevit-small"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 SAFE, PICKLE = "model.safetensors", "pytorch_model.bin"
 FILES = {name: f"content of {name}".encode() * 1000 for name in (CONFIG, PREPROCESSOR, SAFE, PICKLE)}
@@ -50,7 +51,8 @@ print(json.dumps(answer))
 
 @pytest.fixture
 def hub() -> Iterator[Any]:
-    with hub_server.Hub({name: Repository(dict(FILES)) for name in (SMALL, MEDIUM, MINE)}) as running:
+    names = (SMALL, MEDIUM, MINE, FIRST, FIRST_MASKS)
+    with hub_server.Hub({name: Repository(dict(FILES)) for name in names}) as running:
         yield running
 
 
@@ -86,6 +88,9 @@ def without(hub: Any, *names: str) -> None:
         (MINE, "1.0", "birds", MINE),
         (f"{MINE}@v1/beta", "1.0", "birds", MINE),
         (f"{MINE}@{COMMIT}", "1.0", "birds", MINE),
+        ("auto", "small", "imagenet1k-256", FIRST),  # its id says no more than its size
+        (FIRST, "1.0", "imagenet1k-256", FIRST),
+        (FIRST_MASKS, "1.0", "voc-deeplabv3", FIRST_MASKS),
     ],
 )
 def test_downloaded_once_then_cached(

@@ -10,9 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import MobileViTV2Config, MobileViTV2ForImageClassification
 
 from mvit2.errors import UsageError
-from mvit2.network.architectures import find_variant
+from mvit2.network.architectures import MOBILEVIT, family_of, find_variant, hub_id, published_identity
+from mvit2.network.mobilevit_config import SIZES
 from mvit2.network.mobilevitv2 import MobileViTV2Classifier
 from mvit2.network.mobilevitv2_config import VARIANTS, ModelConfig, make_divisible
+from mvit2.tasks import CLASSIFY, SEGMENT, Task
 
 WIDTHS = "0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0"
 ALL_NAMES = f"{WIDTHS}, xx-small, x-small, small"
@@ -58,6 +60,38 @@ def test_the_published_table() -> None:
 )
 def test_find_variant(name: str, expected: str) -> None:
     assert find_variant(name) is VARIANTS[expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("small", "small"),
+        ("S", "small"),
+        ("xs", "x-small"),
+        ("xxs", "xx-small"),
+        ("apple/mobilevit-small", "small"),
+        ("apple/mobilevit-xx-small", "xx-small"),
+        ("apple/deeplabv3-mobilevit-x-small", "x-small"),
+        ("mobilevit_xs", "x-small"),
+        ("timm/mobilevit_s.cvnets_in1k", "small"),
+    ],
+)
+def test_find_a_size_of_the_first_version(name: str, expected: str) -> None:
+    assert find_variant(name) is SIZES[expected] and family_of(name) is MOBILEVIT
+
+
+@pytest.mark.parametrize(
+    ("task", "variant", "published", "identity"),
+    [
+        (CLASSIFY, "small", "apple/mobilevit-small", "imagenet1k-256"),
+        (CLASSIFY, "xxs", "apple/mobilevit-xx-small", "imagenet1k-256"),
+        (SEGMENT, "xs", "apple/deeplabv3-mobilevit-x-small", "voc-deeplabv3"),
+        (CLASSIFY, "1.0", "apple/mobilevitv2-1.0-imagenet1k-256", None),
+    ],
+)
+def test_what_was_published(task: Task, variant: str, published: str, identity: str | None) -> None:
+    """The first version's ids say no more than the size, so a bundle's name gets from the table what they leave out."""
+    assert hub_id(task, variant) == published and published_identity(published) == identity
 
 
 @pytest.mark.parametrize(
