@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mvit2.bundle.files import record_model
 from mvit2.bundle.manifest import IO
 from mvit2.bundle.measurements import Fidelity
 from mvit2.errors import CheckFailed
@@ -117,7 +118,8 @@ class Int8File:
         return fewest_float_blocks(simulated.simulation, order, good, self.reference.images.pixels)
 
     def _trade(self, attempt: Attempt) -> tuple[str, ...]:
-        fidelity, size = attempt.fidelity, f"{self.file.stat().st_size / 1e6:.1f} MB"
+        (entry, _), fidelity = record_model(self.file.parent, self.file.name), attempt.fidelity
+        size = f"{entry.bytes / 1e6:.1f} MB"
         first = "-" if fidelity.accuracy is None else f"{fidelity.accuracy.share:.1%}"
         image = self.reference.images.pixels[:1]
         time = _relative_time(self.file, self.reference.file, self.request.io, self.checkpoint.preprocess, image)
