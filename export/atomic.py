@@ -7,12 +7,16 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mvit2.bundle.manifest import MANIFEST
 from mvit2.errors import OutputError
+from mvit2.held_signals import signals_held
+from mvit2.scratch import remove_dead
+
+from .swap import hidden, recover, swap
 
 __all__ = ["check_files", "check_parent", "check_target", "files_under_construction", "under_construction"]
 
@@ -20,9 +24,15 @@ __all__ = ["check_files", "check_parent", "check_target", "files_under_construct
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def check_target(target: Path, overwrite: bool, proof: str = MANIFEST) -> None:
-    """Refuse early, before minutes of work. Only what holds the file ``proof`` is replaced. Raises OutputError."""
+def check_target(
+    target: Path, overwrite: bool, proof: str = MANIFEST, say: Callable[[str], object] = lambda sentence: None
+) -> None:
+    """Refuse early, before minutes of work. Only what holds the file ``proof`` is replaced. Raises OutputError.
+
+    ``say`` is told what was put back or removed of processes that were killed.
+    """
     _check_ancestors(target.parent)
+    _recover(target, say)
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise OutputError(f"{target} is a file or a link; remove it or choose another --output.")
     if target.exists():
@@ -31,6 +41,15 @@ def check_target(target: Path, overwrite: bool, proof: str = MANIFEST) -> None:
         if any(target.iterdir()) and not (target / proof).is_file():
             raise OutputError(f"{target} is not a bundle (no {proof}); --overwrite will not replace it: remove it.")
     _check_writable(target.parent)
+
+
+def _recover(target: Path, say: Callable[[str], object]) -> None:
+    """Raises OutputError: another process writes ``target``."""
+    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
+        return
+    with suppress(OSError), _claimed(target):  # what cannot be written is refused below
+        for sentence in recover(target):
+            say(sentence)
 
 
 def check_parent(folder: Path) -> None:
@@ -66,15 +85,19 @@ def _check_writable(folder: Path) -> None:
 
 
 @contextmanager
-def under_construction(target: Path, overwrite: bool = True) -> Iterator[Path]:
+def under_construction(
+    target: Path, overwrite: bool = True, say: Callable[[str], object] = lambda sentence: None
+) -> Iterator[Path]:
     """A folder that becomes ``target`` when the block ends well, and vanishes when it does not.
 
     Raises OutputError when the disk is full or refuses, and where another process writes the same ``target``: at once
-    while it does; at the end, without ``overwrite``, where it did in between.
+    while it does; at the end, without ``overwrite``, where it did in between. ``say``: as of ``check_target``.
     """
-    building = _hidden(target)
+    building = hidden(target)
     try:
         with _claimed(target):
+            for sentence in recover(target):
+                say(sentence)
             try:
                 building.mkdir()
                 yield building
@@ -83,9 +106,10 @@ def under_construction(target: Path, overwrite: bool = True) -> Iterator[Path]:
                         f"{target} was made by another process in the meantime, and is left as it is; replace it with "
                         "--overwrite, or choose another --output."
                     )
-                _swap(building, target)
+                swap(building, target)
             finally:
-                shutil.rmtree(building, ignore_errors=True)
+                with signals_held():
+                    shutil.rmtree(building, ignore_errors=True)
     except OSError as error:
         elsewhere = error.errno in _FULL or not error.filename  # then the name may be that of what was read
         where = f"{target}, or temporary files in {tempfile.gettempdir()}," if elsewhere else error.filename
@@ -99,15 +123,18 @@ def files_under_construction(folder: Path) -> Iterator[Path]:
 
     Raises OutputError when the disk is full or refuses.
     """
-    building = _hidden(folder / "files")
+    building = folder / f".mvit2-{os.getpid()}-{secrets.token_hex(4)}"
     try:
+        remove_dead(folder, ".mvit2-")
         try:
             building.mkdir()
             yield building
-            for file in sorted(building.iterdir()):
-                file.replace(folder / file.name)
+            with signals_held():
+                for file in sorted(building.iterdir()):
+                    file.replace(folder / file.name)
         finally:
-            shutil.rmtree(building, ignore_errors=True)
+            with signals_held():
+                shutil.rmtree(building, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"writing {error.filename or folder} failed: {error.strerror or error}.") from None
 
@@ -116,16 +143,31 @@ def files_under_construction(folder: Path) -> Iterator[Path]:
 def _claimed(target: Path) -> Iterator[None]:
     """Nobody else writes ``target`` meanwhile. Raises OutputError: somebody does. A dead process claims nothing."""
     claim = target.with_name(f".{target.name}.lock")
-    descriptor = os.open(claim, os.O_CREAT | os.O_WRONLY, 0o600)
+    descriptor: int | None = None
     try:
-        if not _locked(descriptor):
+        with signals_held():
+            descriptor = _claim(claim)
+        if descriptor is None:
             raise OutputError(f"{target} is being written by another process; wait for it, or choose another --output.")
-        try:
-            yield
-        finally:
-            claim.unlink(missing_ok=True)
+        yield
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            with signals_held():
+                claim.unlink(missing_ok=True)
+                os.close(descriptor)
+
+
+def _claim(claim: Path) -> int | None:
+    """The file, open and locked; None where another process has locked it."""
+    while True:
+        descriptor = os.open(claim, os.O_CREAT | os.O_WRONLY, 0o600)
+        if not _locked(descriptor):
+            os.close(descriptor)
+            return None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(claim)):
+                return descriptor
+        os.close(descriptor)  # whoever had it has removed it since we opened it
 
 
 def _locked(descriptor: int) -> bool:
@@ -141,21 +183,3 @@ def _locked(descriptor: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def _swap(building: Path, target: Path) -> None:
-    """Whatever interrupts this, ``target`` is the old bundle or the new one, whole."""
-    old = _hidden(target)
-    try:
-        if target.exists():
-            target.rename(old)
-        building.rename(target)
-    finally:
-        if not target.exists() and old.exists():
-            old.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _hidden(target: Path) -> Path:
-    """A new name beside ``target``, on the same disk."""
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}")

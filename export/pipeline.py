@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from mvit2.errors import MissingEngineError
 from mvit2.export.convert.tflite_metadata import model_card
 from mvit2.export.steps.run import run_steps
 from mvit2.export.steps.stages import Build
+from mvit2.scratch import scratch_folder
 from mvit2.telemetry import no_telemetry
 
 from .atomic import check_target, under_construction
@@ -49,14 +49,14 @@ def export(request: ExportRequest, listener: Listener | None = None) -> ExportRe
         listener.warn(note)
     name = bundle_name(request, checkpoint)
     target = Path(request.output).expanduser().absolute() / name
-    check_target(target, request.overwrite)
+    check_target(target, request.overwrite, say=listener.warn)
     with (
-        under_construction(target, request.overwrite) as building,
-        tempfile.TemporaryDirectory(prefix="mvit2-") as scratch,
+        under_construction(target, request.overwrite, listener.warn) as building,
+        scratch_folder() as scratch,
     ):
         card = model_card(name, checkpoint, request.io, request.output_kind)
         output = output_of(request, checkpoint)
-        manifest = run_steps(Build(request, checkpoint, card, output, building, Path(scratch), listener))
+        manifest = run_steps(Build(request, checkpoint, card, output, building, scratch, listener))
         if places:
             manifest = prove_gate(building, places, listener)
         if request.report:

@@ -8,6 +8,8 @@ import secrets
 import shutil
 from pathlib import Path
 
+from .scratch import remove_dead
+
 __all__ = ["write_bytes", "write_json", "write_text"]
 
 
@@ -16,7 +18,9 @@ def write_bytes(file: Path, content: bytes) -> None:
 
     Raises OSError: ``file`` is as it was before, and nothing else is left.
     """
-    part = file.with_name(f".{file.name[:100]}.{secrets.token_hex(4)}")
+    named = f".{file.name[:100]}."
+    remove_dead(file.parent, named)
+    part = file.with_name(f"{named}{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with part.open("xb") as stream:
             stream.write(content)

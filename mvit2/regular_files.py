@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from mvit2.errors import UsageError
+from .errors import UsageError
 
 __all__ = ["check_regular", "files_below", "read_text"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from mvit2.errors import ConversionError
 from mvit2.image.preprocess import to_pixel_values
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.runtime.tasks.outputs import PROBABILITIES, Output
+from mvit2.scratch import scratch_folder
 from mvit2.worker_process import run_worker, start_worker
 
 __all__ = ["scores_apart"]
@@ -26,8 +26,8 @@ def scores_apart(
     model: Path, io: IO, spec: PreprocessSpec, pixels: NDArray[np.uint8], output: Output = PROBABILITIES
 ) -> NDArray[Any]:
     """As runtime.tasks.bundle_model.scores_of. Raises ConversionError: the process dies, or returns NaN or Inf."""
-    with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
-        inputs, outputs = Path(scratch) / "inputs.npy", Path(scratch) / "outputs.npy"
+    with scratch_folder() as scratch:
+        inputs, outputs = scratch / "inputs.npy", scratch / "outputs.npy"
         np.save(inputs, pixels if io == "image" else to_pixel_values(pixels, spec))
         ended = run_worker("mvit2.runtime.isolated", model.absolute(), inputs, outputs, limit=_TIMEOUT_SECONDS)
         if ended.how:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvit2.bundle.accelerator import Accelerator, AcceleratorName, Verdict
 from mvit2.bundle.manifest import GraphFacts
+from mvit2.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import onnx
@@ -35,8 +35,8 @@ def _accelerators(file: Path, optimise: bool) -> tuple[Accelerator, ...]:
     """As ``python -m onnxruntime.tools.check_onnx_model_mobile_usability`` says it, in numbers."""
     from onnxruntime.tools.onnx_model_utils import ModelProtoWithShapeInfo, optimize_model
 
-    with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
-        seen = Path(scratch) / "seen.onnx" if optimise else file
+    with scratch_folder() as scratch:
+        seen = scratch / "seen.onnx" if optimise else file
         if optimise:
             optimize_model(file, seen)
         model = ModelProtoWithShapeInfo(seen).model_with_shape_info

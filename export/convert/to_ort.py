@@ -6,12 +6,12 @@ optimiser can run it; none of them is for one kind of CPU only.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mvit2.bundle.manifest import GraphFacts
 from mvit2.errors import ConversionError
+from mvit2.scratch import scratch_folder
 from mvit2.worker_process import run_worker
 
 from .conversion import Conversion, Made
@@ -36,8 +36,8 @@ def to_ort(models: Iterable[Path], folder: Path) -> Mapping[str, GraphFacts]:
 
     Returns name of the .ort file -> its graph as optimised. Raises ConversionError.
     """
-    with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
-        source, target = Path(scratch) / "onnx", Path(scratch) / "ort"
+    with scratch_folder() as scratch:
+        source, target = scratch / "onnx", scratch / "ort"
         source.mkdir()
         for model in models:
             (source / model.name).write_bytes(model.read_bytes())

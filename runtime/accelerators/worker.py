@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mvit2.scratch import scratch_folder
 from mvit2.strict_json import decode
 from mvit2.worker_process import run_worker, start_worker
 
@@ -45,8 +45,7 @@ def run_apart(
     compiled: Path | None = None,
 ) -> Run:
     """What ``accelerator`` says of ``file``. A process that dies or takes too long is a failure, never an exception."""
-    with tempfile.TemporaryDirectory(prefix="mvit2-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         np.save(folder / _INPUTS, inputs)
         target = None if compiled is None else str(compiled.absolute())
         request = _Request(accelerator.name, str(file.absolute()), chip, operators, target)

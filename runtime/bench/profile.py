@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -27,6 +26,7 @@ from mvit2.runtime.engines.onnx_runtime import OnnxRuntimeBackend
 from mvit2.runtime.engines.random_inputs import random_inputs
 from mvit2.runtime.engines.table import open_any
 from mvit2.runtime.timing import Bounds, in_turns
+from mvit2.scratch import scratch_folder
 
 from .gemm_peak import MACS, write_product
 from .models import Subject, prepare
@@ -76,9 +76,9 @@ def profile(subject: Subject, threads: int, runs: int) -> Profile:
 
     Raises BundleError: a TFLite file without a bundle that says what its blocks are.
     """
-    with tempfile.TemporaryDirectory(prefix="mvit2-") as scratch:
+    with scratch_folder() as scratch:
         of_engine = _litert if subject.engine == "litert" else _onnx_runtime
-        blocks, whole_ms, product_ms = of_engine(subject, threads, runs, Path(scratch))
+        blocks, whole_ms, product_ms = of_engine(subject, threads, runs, scratch)
     total = sum(sum(operators.values()) for operators in blocks.values())
     macs = {block.name: block.macs for block in subject.pipeline.manifest.blocks} if subject.pipeline else {}
     times = [_block_time(block, operators, total, macs.get(block)) for block, operators in blocks.items()]

@@ -46,7 +46,7 @@ def app_folder(
     chosen = choose_artifacts(bundle, manifest, wanted, _engine(engine))
     read_labels(bundle, manifest)
     folder = _folder(bundle, platform, output)
-    check_target(folder, overwrite, f"{TARGETS[platform].model}/manifest.json")
+    check_target(folder, overwrite, f"{TARGETS[platform].model}/manifest.json", screen.warn)
     values = content(manifest, chosen, wanted) | {"folder": folder.name}
     with screen.step(f"app folder for {platform}"), under_construction(folder, overwrite) as building:
         write_app(building, platform, bundle, values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +12,7 @@ import typer
 from mvit2.errors import CheckFailed, UsageError
 from mvit2.export.cli.console import screen
 from mvit2.export.cli.options import Artifacts, Json, Number, Opt, Quiet, Runs, ThreadList
+from mvit2.scratch import scratch_folder
 from mvit2.units import human_bytes
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def bench(
         return
     if baseline:
         require_common(before, [(subject.name, count) for subject in subjects for count in counts])
-    with TemporaryDirectory(prefix="mvit2-") as scratch:
-        trials = _trials(subjects, counts, bounds, Path(scratch) if peak else None)
+    with scratch_folder() as scratch:
+        trials = _trials(subjects, counts, bounds, scratch if peak else None)
     results = [result for trial in trials for result in trial.results]
     _show(results)
     compared = changes(before, results, absolute) if baseline else ()

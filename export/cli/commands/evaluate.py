@@ -99,7 +99,7 @@ def evaluate(
     _warn_of_unreadable(found.unreadable, found.images)
     view.show(found)
     if save_worst is not None:
-        with under_construction(save_worst) as building:
+        with under_construction(save_worst, say=screen.warn) as building:
             view.save(building, plan, found.worst)
         screen.result(f"copied: {save_worst} ({len(found.worst)} pictures, the worst first)")
     if resume is not None:
