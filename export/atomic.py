@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mvit2.bundle.manifest import MANIFEST
 from mvit2.errors import OutputError
-from mvit2.held_signals import signals_held
+from mvit2.held_signals import finish, signals_held
 from mvit2.scratch import remove_dead
 
 from .swap import hidden, recover, swap
@@ -108,8 +108,7 @@ def under_construction(
                     )
                 swap(building, target)
             finally:
-                with signals_held():
-                    shutil.rmtree(building, ignore_errors=True)
+                finish(lambda: shutil.rmtree(building, ignore_errors=True))
     except OSError as error:
         elsewhere = error.errno in _FULL or not error.filename  # then the name may be that of what was read
         where = f"{target}, or temporary files in {tempfile.gettempdir()}," if elsewhere else error.filename
@@ -133,8 +132,7 @@ def files_under_construction(folder: Path) -> Iterator[Path]:
                 for file in sorted(building.iterdir()):
                     file.replace(folder / file.name)
         finally:
-            with signals_held():
-                shutil.rmtree(building, ignore_errors=True)
+            finish(lambda: shutil.rmtree(building, ignore_errors=True))
     except OSError as error:
         raise OutputError(f"writing {error.filename or folder} failed: {error.strerror or error}.") from None
 
@@ -152,9 +150,8 @@ def _claimed(target: Path) -> Iterator[None]:
         yield
     finally:
         if descriptor is not None:
-            with signals_held():
-                claim.unlink(missing_ok=True)
-                os.close(descriptor)
+            finish(lambda: claim.unlink(missing_ok=True))
+            os.close(descriptor)
 
 
 def _claim(claim: Path) -> int | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["signals_held"]
+__all__ = ["finish", "signals_held"]
 
 _INTERRUPTS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
 
@@ -38,3 +38,13 @@ def signals_held() -> Iterator[None]:
             signal.signal(each, before)
         for number in came[:1]:
             signal.raise_signal(number)
+
+
+def finish(work: Callable[[], object]) -> None:
+    """Do ``work``, which may be done twice, to its end. A signal that comes before it is held back begins it again."""
+    try:
+        with signals_held():
+            work()
+    except BaseException:
+        work()
+        raise

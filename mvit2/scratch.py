@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .held_signals import signals_held
+from .held_signals import finish, signals_held
 
 __all__ = ["remove_dead", "scratch_folder"]
 
@@ -27,9 +27,7 @@ def scratch_folder() -> Iterator[Path]:
             folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         yield folder
     finally:
-        with signals_held():
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+        finish(lambda: _remove(folder) if folder is not None else None)
 
 
 def remove_dead(place: Path, prefix: str) -> None:
