@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # A worker a core; a file's tests stay on one worker. tests/support/resources.py: which tests run alone.
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+# What Python compiled is kept: hundreds of processes of the tests start from it.
+unexport PYTHONDONTWRITEBYTECODE
 DEMO := build/demo/mobilevitv2-0.5-demo20
 
 .PHONY: demo test test-all lint types dist cli.md peers toolchains accelerators clean
