@@ -112,6 +112,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives
         self.block: str | None = None
         self.largest: dict[str, float] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled, so torch need not import its compiler: 320 modules."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if self.block is not None:

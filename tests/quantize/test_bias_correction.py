@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -23,8 +25,7 @@ def pictures() -> CalibrationSet:
     return bundled_crops(load_checkpoint("demo", "0.5").preprocess)
 
 
-@pytest.fixture
-def simulation(pictures: CalibrationSet) -> Simulation:
+def simulated() -> Simulation:
     checkpoint = load_checkpoint("demo", "0.5")
     made = Simulation(
         export_form(checkpoint.model, single_image=False, image_size=checkpoint.preprocess.image_size),
@@ -32,7 +33,19 @@ def simulation(pictures: CalibrationSet) -> Simulation:
         as_image=True,
     )
     made.set_modes(modes())
-    made.set_ranges(made.points(), measure_ranges(made, pictures.fit)["percentile 99.97"])
+    return made
+
+
+@pytest.fixture(scope="module")
+def ranges(pictures: CalibrationSet) -> Sequence[Range]:
+    """Measured once: of the same network and pictures they are the same."""
+    return measure_ranges(simulated(), pictures.fit)["percentile 99.97"]
+
+
+@pytest.fixture
+def simulation(ranges: Sequence[Range]) -> Simulation:
+    made = simulated()
+    made.set_ranges(made.points(), ranges)
     return made
 
 

@@ -20,7 +20,7 @@ from mvit2.network.blocks import block_of
 from mvit2.quantize.calibration import CalibrationSet, bundled_crops
 from mvit2.quantize.learn.ranges import METHODS, measure_ranges
 from mvit2.quantize.learn.search import find_ranges, learning_steps, make_plan, modes
-from mvit2.quantize.learn.sensitivity import fewest_float_blocks, sensitivity
+from mvit2.quantize.learn.sensitivity import BlockLoss, fewest_float_blocks, sensitivity
 from mvit2.quantize.learn.simulate import Simulation
 from mvit2.quantize.plan import Plan, Range, weight_scales
 from mvit2.quantize.write.tflite import quantise_tflite
@@ -50,6 +50,12 @@ def simulation(checkpoint: Checkpoint, pictures: CalibrationSet) -> Simulation:
     )
     find_ranges(made, pictures, steps=4)
     return made
+
+
+@pytest.fixture(scope="module")
+def losses(simulation: Simulation, pictures: CalibrationSet) -> list[BlockLoss]:
+    """Two runs of the simulation for each of 26 blocks."""
+    return sensitivity(simulation, pictures.held_out)
 
 
 @pytest.fixture(scope="module")
@@ -217,8 +223,7 @@ def test_equalisation_changes_nothing_but_rounding(checkpoint: Checkpoint, float
 
 
 @pytest.mark.heavy
-def test_float_blocks_cost_nothing(simulation: Simulation, pictures: CalibrationSet) -> None:
-    losses = sensitivity(simulation, pictures.held_out)
+def test_float_blocks_cost_nothing(losses: list[BlockLoss], simulation: Simulation, pictures: CalibrationSet) -> None:
     assert {loss.block for loss in losses} == {block_of(layer.name) for layer in simulation.layers}
     assert [loss.alone_snr_db for loss in losses] == sorted(loss.alone_snr_db for loss in losses)
     whole = simulation.logits(pictures.held_out)
@@ -230,8 +235,10 @@ def test_float_blocks_cost_nothing(simulation: Simulation, pictures: Calibration
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("target", [0.0, 0.95, 1.0])
-def test_as_few_blocks_as_needed(target: float, simulation: Simulation, pictures: CalibrationSet) -> None:
-    order = [loss.block for loss in sensitivity(simulation, pictures.held_out)]
+def test_as_few_blocks_as_needed(
+    target: float, losses: list[BlockLoss], simulation: Simulation, pictures: CalibrationSet
+) -> None:
+    order = [loss.block for loss in losses]
     simulation.set_modes(lambda name: "float")
     exact = simulation.logits(pictures.held_out)
     count = fewest_float_blocks(simulation, order, lambda logits: agreement(exact, logits) >= target, pictures.held_out)

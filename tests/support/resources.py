@@ -9,7 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,8 +102,12 @@ def share_out(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(_group_of(item)))
-    makers = _makers(items)
-    items.sort(key=lambda item: _turn_of(item, makers))
+    groups: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        groups[_xdist_group(item)].append(item)
+    makers = _makers(groups)
+    turns = {name: (0, makers.index(name)) if name in makers else _turn_of(group) for name, group in groups.items()}
+    items.sort(key=lambda item: turns[_xdist_group(item)])
 
 
 def _group_of(item: pytest.Item) -> str:
@@ -112,22 +117,18 @@ def _group_of(item: pytest.Item) -> str:
     return next((room for room in TOGETHER if place.startswith(f"{room}/") and place not in APART), place)
 
 
-def _makers(items: list[pytest.Item]) -> dict[str, int]:
-    """The group that is to make each shared bundle -> its place in the row of those that begin."""
-    makers: dict[str, int] = {}
+def _makers(groups: Mapping[str, list[pytest.Item]]) -> list[str]:
+    """A group that makes each shared bundle, all other than ``alone``, which needs the machine for what it measures."""
+    makers: list[str] = []
     for bundle in SHARED_BUNDLES:
-        groups = (_xdist_group(item) for item in items if bundle in _fixtures_of(item) and not is_alone(item))
-        first = next((group for group in groups if group not in makers), None)
-        if first is not None:
-            makers[first] = len(makers)
+        users = (name for name, group in groups.items() if any(bundle in _fixtures_of(item) for item in group))
+        makers += [name for name in users if name not in (*makers, "alone")][:1]
     return makers
 
 
-def _turn_of(item: pytest.Item, makers: dict[str, int]) -> tuple[int, ...]:
-    if (place := makers.get(_xdist_group(item))) is not None:
-        return (0, place)
-    waits = not _fixtures_of(item).isdisjoint(SHARED_BUNDLES)
-    return (1, not marks_of(item), is_alone(item), waits)
+def _turn_of(group: list[pytest.Item]) -> tuple[int, ...]:
+    waits = any(not _fixtures_of(item).isdisjoint(SHARED_BUNDLES) for item in group)
+    return (1, not any(map(marks_of, group)), is_alone(group[0]), waits)
 
 
 def _xdist_group(item: pytest.Item) -> str:

@@ -102,7 +102,7 @@ def test_raw_pixels_as_mediapipe_feeds_them(int8_bundle: Path) -> None:
 
 
 def test_a_second_export_is_byte_identical(int8_bundle: Path, run: Run, tmp_path: Path) -> None:
-    done = run(*DEMO, tmp_path, *QUICK, "--format", "tflite", "--json")
+    done = run(*DEMO, tmp_path, *QUICK, "--format", "tflite", "--no-report", "--json")
     assert done.returncode == 0, done.stderr
     file = Path(json.loads(done.stdout)["bundle"]) / "model_int8.tflite"
     assert sha256_of(file) == sha256_of(int8_bundle / "model_int8.tflite")
@@ -129,7 +129,7 @@ def test_accuracy_on_labelled_pictures(pictures: Path, photos: Path, run: Run, t
     (tmp_path / "labels.csv").write_text(f"path,label\n{photos / 'coffee.jpg'},espresso\n{photos / 'cat.jpg'},7\n")
     done = run(
         *(*DEMO, tmp_path, "--format", "tflite", "--calibration", pictures, "--eval", tmp_path / "labels.csv"),
-        *("--learning-steps", "0", "--force"),
+        *("--learning-steps", "0", "--force", "--no-report"),
     )
     assert done.returncode == 0, done.stderr
     assert "compared with float32 on 2 evaluation pictures" in done.stdout
@@ -157,7 +157,7 @@ UNTRAINED = ("export", "--weights", "untrained", "--variant", "0.5", "--image-si
 @pytest.mark.exports
 def test_blocks_stay_float_until_the_target_is_reached(pictures: Path, run: Run, tmp_path: Path) -> None:
     options = ("--quantize", "int8", "--learning-steps", "0", "--calibration", pictures, "--min-agreement", "1")
-    done = run(*UNTRAINED, *options, "--output", tmp_path)
+    done = run(*UNTRAINED, *options, "--no-report", "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     quantisation = read_manifest(tmp_path / "mobilevitv2-0.5-untrained-64px").artifacts[-1].quantisation
     assert quantisation is not None and quantisation.fidelity.agreement == 1 and quantisation.float_blocks
