@@ -1,11 +1,11 @@
 # make demo: export the bundled checkpoint and classify a photograph.
-# make test: after every change; lint, types, and the tests that need nothing but Python: 6 minutes on two cores.
-# make test-all: every test there is, which CI runs: 30 minutes on two cores.
+# make test: after every change; lint, types, and the tests that need nothing but Python.
+# make test-all: every test there is, which CI runs. README.md says how long both take.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-# A worker a core; a file's tests stay on one worker. tests/support/resources.py: which tests run alone.
+# A worker a core. tests/support/resources.py: which tests stay on one worker, come first, or run alone.
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 # What Python compiled is kept: hundreds of processes of the tests start from it.
 unexport PYTHONDONTWRITEBYTECODE

@@ -220,8 +220,8 @@ def _snr(reference: Array, other: Array) -> float:
         (Case("tensor"), _all("int8"), True, 5),
         (Case(), _all("dynamic"), False, 5),
         (Case("tensor", dynamic_batch=True, opset=13), _recipe, True, 5),
-        (Case(size=96), _recipe, False, 5),
-        (Case("tensor", size=96, opset=13), _mixed, True, 5),
+        pytest.param(Case(size=96), _recipe, False, 5, marks=pytest.mark.heavy),
+        pytest.param(Case("tensor", size=96, opset=13), _mixed, True, 5, marks=pytest.mark.heavy),
         (Case(zero_biases=True), _recipe, False, 11),
     ],
 )

@@ -24,7 +24,9 @@ from mvit2.image.preprocess import preprocess, to_pixel_values
 from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.network.layers import ConvLayer
 from mvit2.network.mobilevitv2 import GlobalNorm, SeparableSelfAttention
-from mvit2.network.mobilevitv2_config import VARIANTS, ModelConfig
+from mvit2.network.mobilevitv2_config import ModelConfig
+
+from ...support.widths import WIDTHS
 
 SMALL = ModelConfig(width_multiplier=0.5, labels=tuple("abcdefg"))
 SPEC = PreprocessSpec((64, 64), 72)
@@ -52,7 +54,7 @@ def in_double(model: nn.Module, x: Tensor) -> Tensor:
     return result
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", WIDTHS)
 @torch.no_grad()
 def test_export_form_equals_the_network(oracles: ModuleType, variant: str) -> None:
     """Judged in float64, and in float32, where another order of rounding is all that may differ."""

@@ -33,7 +33,7 @@ def assert_varied(logits: Tensor) -> None:
 # ---- transformers ----
 
 
-@pytest.mark.parametrize("size", [(512, 512), (256, 256), (256, 384)], ids=str)
+@pytest.mark.parametrize("size", [pytest.param((512, 512), marks=pytest.mark.heavy), (256, 256), (256, 384)], ids=str)
 @pytest.mark.parametrize("stride", [32, 16, 8])
 @torch.no_grad()
 def test_equals_transformers(oracles: ModuleType, stride: int, size: tuple[int, int]) -> None:
@@ -46,6 +46,7 @@ def test_equals_transformers(oracles: ModuleType, stride: int, size: tuple[int, 
     assert oracles.gap(seen, expected) < TOLERANCE
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("stride", "rates", "size"), [(16, [6, 12, 18], (512, 512)), (8, [12, 24, 36], (256, 384))])
 @torch.no_grad()
 def test_the_published_shape_equals_transformers(
