@@ -133,9 +133,8 @@ def _nanoseconds(phases: Sequence[Callable[[Any], Any]], clock: Clock) -> list[i
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """A collection would fall on whoever happens to run."""
+    """A collection would fall on whoever happens to run. None is made before: in a large process it takes 0.2 s."""
     was_enabled = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         yield
