@@ -61,7 +61,7 @@ def unlearned(checkpoint: Checkpoint, pictures: CalibrationSet) -> Simulation:
         as_image=True,
     )
     made.set_modes(modes())
-    made.cover(made.points(), measure_ranges(made, pictures.fit[:2])["min-max"])
+    made.set_ranges(made.points(), measure_ranges(made, pictures.fit[:2])["min-max"])
     return made
 
 
