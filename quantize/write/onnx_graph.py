@@ -56,7 +56,7 @@ class OnnxEdit:
         self.graph.initializer.extend(kept)
 
 
-def new_node(kind: str, inputs: list[str], output: str, **attributes: int | Sequence[int]) -> NodeProto:
+def new_node(kind: str, inputs: list[str], output: str, **attributes: float | Sequence[int]) -> NodeProto:
     node = helper.make_node(kind, inputs, [output], name=f"{output}_{kind}")
     node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
     return node

@@ -9,8 +9,9 @@
    convolution is gone: uint8 of a range that begins at 0 clips the same.
 4. A uint8 image is its own quantisation: its DequantizeLinear gets the pixels' scale.
 
-Float32 where ONNX Runtime is faster with it, one rounding less than the plan asks for: SiLU itself (the lookup
-table and the int8 product take twice as long), and what a Gemm puts out (its int8 kernel writes float32 all the same).
+SiLU itself is float32, one rounding less than the plan asks for, because ONNX Runtime is faster with it: the lookup
+table and the int8 product take twice as long. Norms are one operator each (onnx_norms.py). Every layer puts out uint8,
+since NPUs leave one that puts out float32 to the CPU; only dynamic ones do not, and have one scale for all weights.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from mvit2.errors import ConversionError
 from mvit2.quantize.plan import SIGMOID, LayerPlan, Plan, Range
 
 from .onnx_graph import Constant, OnnxEdit, new_node, set_inputs
+from .onnx_norms import join_norms
 
 __all__ = ["quantise_onnx"]
 
@@ -68,9 +70,11 @@ class _Rewrite(OnnxEdit):
     uint8: dict[str, _Steps] = field(default_factory=dict)  # tensor -> its quantisation
     inputs: dict[str, _Steps] = field(default_factory=dict)  # float tensor -> how int8 layers want it
     twins: dict[str, NodeProto] = field(default_factory=dict)  # a layer's output -> the node that computes gain * x
+    products: set[str] = field(default_factory=set)  # what dynamic layers put out, before their scales
     parameters: list[NodeProto] = field(default_factory=list)  # what dequantises weights and biases
 
     def run(self) -> None:
+        join_norms(self, self.sizes)
         for node in [node for node in self.nodes if node.op_type == "MatMul" and node.input[1] in self.constants]:
             self._matmul_to_gemm(node)
         layers = [node for node in self.nodes if node.op_type in _LAYERS and node.input[1] in self.constants]
@@ -120,7 +124,7 @@ class _Rewrite(OnnxEdit):
     def _mark(self, node: NodeProto, layer: LayerPlan) -> None:
         """Say which tensors after a layer are uint8."""
         self._drop_relu(node, layer)
-        own = outputs = self._keep(node.output[0], _steps(layer.output))
+        outputs = own = self._keep(node.output[0], _steps(layer.output))
         if layer.activated is not None:
             sigmoid = self._reader(own, "Sigmoid")
             product = self._reader([sigmoid.output[0]], "Mul")
@@ -129,19 +133,25 @@ class _Rewrite(OnnxEdit):
                 self._gain(node, sigmoid, layer)
             elif node.op_type == "Conv":
                 self._channels_last(sigmoid, product)
-        if node.op_type == "Gemm" and layer.gain is None:
-            for output in own:
-                del self.uint8[output]
+            else:
+                self._read_once(sigmoid, product)
         if layer.added is not None:
             addition = self._reader(outputs, "Add")
             if all(tensor in self.uint8 for tensor in addition.input):
                 self._keep(addition.output[0], _steps(layer.added))
 
     def _drop_relu(self, node: NodeProto, layer: LayerPlan) -> None:
-        readers = [reader for reader in self.nodes if node.output[0] in reader.input]
-        if node.op_type == "Conv" and [r.op_type for r in readers] == ["Relu"] and _steps(layer.output).zero_point == 0:
-            self._replace(readers[0], [])
-            node.output[0] = readers[0].output[0]
+        if _steps(layer.output).zero_point != 0:
+            return
+        last = node
+        while len(readers := [reader for reader in self.nodes if last.output[0] in reader.input]) == 1:
+            if readers[0].op_type == "Relu":
+                self._replace(readers[0], [])
+                last.output[0] = readers[0].output[0]
+                return
+            if readers[0].op_type not in _KEEPS:
+                return
+            last = readers[0]
 
     def _gain(self, node: NodeProto, sigmoid: NodeProto, layer: LayerPlan) -> None:
         """Sigmoid(x) -> Sigmoid(gain * x), all of it int8; gain * x is computed by a twin of the layer itself."""
@@ -174,6 +184,13 @@ class _Rewrite(OnnxEdit):
         back = new_node("Transpose", [shaped.output[0]], y, perm=(0, 3, 1, 2))
         self._replace(sigmoid, [moved, flat, sigmoid])
         self._replace(product, [product, shaped, back])
+
+    def _read_once(self, sigmoid: NodeProto, product: NodeProto) -> None:
+        """SiLU over rows: with one reader of the DequantizeLinear before it, as above."""
+        flat = new_node("Flatten", [sigmoid.input[0]], f"{product.output[0]}_flat", axis=1)
+        set_inputs(sigmoid, [flat.output[0]])
+        set_inputs(product, [flat.output[0], sigmoid.output[0]])
+        self._replace(sigmoid, [flat, sigmoid])
 
     def _mark_input(self, tensor: str, layer: LayerPlan) -> None:
         """The input, back over what only moves it, unless the layer before made it uint8."""
@@ -209,10 +226,12 @@ class _Rewrite(OnnxEdit):
         if list(values.shape) != self.constants[old]:
             shapes = f"weights {list(values.shape)}, the graph {self.constants[old]}"
             raise ConversionError(f"layer {layer.name} has {shapes}.")
+        if layer.mode == "dynamic" and node.op_type == "Gemm":
+            self._integer_product(node, layer, values if transposed else values.T)
+            return
         # ONNX Runtime has no int8 convolution that puts out float32: a dynamic one stays a float one, bias and all.
-        has_steps = layer.mode == "int8" or (layer.mode == "dynamic" and node.op_type == "Gemm")
         bias, scale = layer.bias, layer.weight_scale
-        if has_steps:
+        if layer.mode == "int8":
             source = self.uint8[data] if data in self.uint8 else self.inputs[data]
             scale = (scale.astype(np.float64) * source.scale).astype(np.float32)
             bias = np.clip(np.rint(bias / scale.astype(np.float64)), -_LARGEST_BIAS, _LARGEST_BIAS).astype(np.int32)
@@ -223,9 +242,29 @@ class _Rewrite(OnnxEdit):
                 weight, new_bias = self._constant(f"{name}_weight", values), self._constant(f"{name}_bias", bias)
                 if layer.mode != "float":
                     weight = self._scaled(weight, layer.weight_scale * factor, axis=1 if transposed else 0)
-                if has_steps:
+                if layer.mode == "int8":
                     new_bias = self._scaled(new_bias, scale * factor, axis=0)
                 set_inputs(reader, [data, weight, new_bias])
+
+    def _integer_product(self, node: NodeProto, layer: LayerPlan, values: Constant) -> None:
+        """int8 weights and a float32 result: NPUs take that only where one scale is that of all weights.
+
+        So the channels' own scales, as shares of the largest, come after the product. ``values``: int8 [in, out].
+        """
+        data, output = node.input[0], node.output[0]
+        largest = layer.weight_scale.max()
+        constants = [
+            self._constant(f"{output}_weight", values),
+            self._constant(f"{output}_weight_scale", np.array(largest, np.float32)),
+            self._constant(f"{output}_weight_zeros", np.array(0, np.int8)),
+        ]
+        shares = self._constant(f"{output}_shares", layer.weight_scale / largest)
+        bias = self._constant(f"{output}_bias", layer.bias)
+        self.parameters.append(new_node("DequantizeLinear", constants, f"{output}_weight_float"))
+        product = new_node("MatMul", [data, f"{output}_weight_float"], f"{output}_product")
+        scaled = new_node("Mul", [product.output[0], shares], f"{output}_scaled")
+        self._replace(node, [product, scaled, new_node("Add", [scaled.output[0], bias], output)])
+        self.products.add(product.output[0])
 
     def _scaled(self, constant: str, scale: NDArray[np.float32], axis: int) -> str:
         """Dequantised per channel.
@@ -245,7 +284,8 @@ class _Rewrite(OnnxEdit):
         rounded: set[str] = set()
         for node in self.nodes:
             tensor = node.input[0] if node.input else ""
-            if tensor in self.inputs and (node.op_type in _LAYERS or node.output[0] in self.uint8):
+            is_layer = node.op_type in _LAYERS or node.output[0] in self.products
+            if tensor in self.inputs and (is_layer or node.output[0] in self.uint8):
                 if tensor not in rounded:
                     nodes += self._pair(tensor, f"{tensor}_rounded", self.inputs[tensor])
                     rounded.add(tensor)
