@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mvit2.bundle.manifest import Artifact
+from mvit2.bundle.manifest import Artifact, Precision
 from mvit2.bundle.proofs import Arithmetic, Estimate
 
 __all__ = ["Accelerator", "ExtraName", "Job", "Run", "one_line", "stack"]
@@ -75,6 +75,8 @@ class Accelerator:
         chips: what may be named after a colon -> its title; the first is the usual one.
         limit_seconds: of a run.
         compiles: whether it can write a compiled model.
+        float_activations: precisions whose activations it leaves in float where a CPU rounds them while it runs. Its
+            answers may then be as near to the float32 file's as to those that a CPU gave.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Accelerator:
     chips: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({"": ""}))
     limit_seconds: int = 900
     compiles: bool = False
+    float_activations: tuple[Precision, ...] = ()
 
 
 def one_line(text: object) -> str:

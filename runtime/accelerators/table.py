@@ -29,6 +29,7 @@ ACCELERATORS: Mapping[str, Accelerator] = MappingProxyType(
                 run=litert_gpu.run,
                 note="32-bit arithmetic; phones' GPUs compute in 16 bits, which fp16 rehearses",
                 arithmetic="float32",
+                float_activations=("dynamic",),
             ),
             Accelerator(
                 name="qnn-htp",

@@ -12,13 +12,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from mvit2.bundle.manifest import read_manifest
+from mvit2.bundle.manifest import Precision, read_manifest
 from mvit2.errors import CheckFailed, Mvit2Error, UsageError
 from mvit2.export.pipeline import export
 from mvit2.export.request import ExportRequest
 from mvit2.runtime.accelerators.accelerator import Run
 from mvit2.runtime.accelerators.prove import Proven, prove
 from mvit2.runtime.accelerators.table import Place, parse_places
+from mvit2.runtime.verify.golden import read_golden
 
 Ran = Callable[..., subprocess.CompletedProcess[str]]
 Placed = Callable[[str], Place]
@@ -150,13 +151,35 @@ def test_answers_are_judged_here(
 
 
 def test_half_precision_has_a_tolerance_of_its_own(answers: Callable[[Run], None], demo_bundle: Path) -> None:
-    from mvit2.runtime.verify.golden import read_golden
-
     scores = read_golden(demo_bundle, read_manifest(demo_bundle)).scores[FLOAT] * np.float32(1.05)
     answers(replace(GOOD, outputs=scores))
     assert not prove(demo_bundle, [_place()]).passed
     answers(replace(GOOD, arithmetic="float16", outputs=scores))
     assert prove(demo_bundle, [_place()]).passed
+
+
+@pytest.mark.parametrize(
+    ("float_activations", "far", "passed"),
+    [(("float16",), 1.0, True), ((), 1.0, False), (("float16",), 2.0, False)],
+)
+def test_where_activations_stay_in_float_the_float_file_is_the_measure_too(
+    float_activations: tuple[Precision, ...],
+    far: float,
+    passed: bool,
+    answers: Callable[[Run], None],
+    demo_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """float16 stands for dynamic, which this bundle has no file of; its CPU is said to have answered otherwise."""
+    golden, rounded = read_golden(demo_bundle, read_manifest(demo_bundle)), "model_float16.tflite"
+    scores = {**golden.scores, rounded: golden.scores[rounded] * np.float32(1.5)}
+    monkeypatch.setattr("mvit2.runtime.accelerators.prove.read_golden", lambda *_: replace(golden, scores=scores))
+    answers(replace(GOOD, outputs=golden.scores[FLOAT] * np.float32(far)))
+    row = replace(_place().accelerator, takes=lambda artifact: None, float_activations=float_activations)
+    (proof,) = prove(demo_bundle, [Place(row, "")], files=[rounded]).proofs
+    assert proof.passed == passed
+    assert [finding for finding in proof.findings if FLOAT in finding] == list(proof.findings)
+    assert len(proof.findings) == passed
 
 
 def test_nothing_proven_is_not_passed() -> None:
