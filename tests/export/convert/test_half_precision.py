@@ -24,6 +24,7 @@ from mvit2.export.convert.onnx_input import with_dequantised_input
 from mvit2.export.convert.to_onnx import simplify, to_onnx
 from mvit2.export.pipeline import export
 from mvit2.export.request import ExportRequest
+from mvit2.export.steps.export_form import within_float16
 from mvit2.export.steps.parity_inputs import parity_inputs
 from mvit2.image.preprocess import to_pixel_values
 from mvit2.network.blocks import LARGEST_FLOAT16, Block, beyond_float16
@@ -61,6 +62,18 @@ def test_float32_keeps_every_bit(width: str) -> None:
     norms = [m for m in scaled.modules() if isinstance(m, GlobalNorm)]
     assert {norm.eps for norm in norms} > {1e-5}, "nothing was scaled"
     assert torch.equal(scaled(_values(width)), plain(_values(width)))
+
+
+def test_the_scale_is_measured_on_the_images_that_are_given() -> None:
+    """Those that a comparison is made on, the user's among them; of a black image most norms' inputs are small."""
+    given = _checkpoint("0.5")
+    pixels = _pixels("0.5")
+
+    def scaled(images: NDArray[np.uint8]) -> set[float]:
+        return {m.eps for m in within_float16(given, images).model.modules() if isinstance(m, GlobalNorm)}
+
+    assert scaled(pixels) != scaled(np.zeros_like(pixels[:1]))
+    assert {m.eps for m in given.model.modules() if isinstance(m, GlobalNorm)} == {1e-5}
 
 
 @torch.no_grad()
