@@ -113,8 +113,8 @@ _ROWS = (
     CommandRow(
         "report",
         _SHIP,
-        "Write a bundle's report.html and model card: what it is, how near to torch, how accurate, how fast.",
-        ("mvit2 report BUNDLE --eval labelled",),
+        "Write a bundle's report.html and model card: whether to ship it and why, how accurate, how fast.",
+        ("mvit2 report BUNDLE --eval labelled", "mvit2 report BUNDLE --output report.html"),
     ),
     CommandRow(
         "app",

@@ -18,7 +18,8 @@ from mvit2.versions import VERSION
 
 from .gather import Report
 from .network_drawing import block_title, draw_network
-from .plots import latency_plot, sensitivity_plot
+from .plots import Tradeoff, latency_plot, sensitivity_plot, tradeoff_plot
+from .verdict import verdict
 from .wording import (
     ERRORS,
     answer,
@@ -77,6 +78,7 @@ def content(report: Report) -> dict[str, Any]:
         "task": report.task,
         "network_title": network_title(manifest.architecture, manifest.variant),
         "measures": MEASURES[output_of(manifest).name],
+        "verdict": verdict(report),
         "highlights": highlights(report),
         "preprocessing": preprocessing(manifest),
         "postprocessing": postprocessing(manifest),
@@ -91,10 +93,27 @@ def content(report: Report) -> dict[str, Any]:
         "kinds": _by_kind(report),
         "left_out": {a.file.path: dict(Counter(a.graph.not_delegated or ())) for a in manifest.artifacts},
         "network": Markup(draw_network(manifest.blocks)) if manifest.blocks else None,
+        "tradeoff_plot": _tradeoff(report),
         "latency_plot": Markup(latency_plot(report.timing.trials)) if report.timing else None,
         "sensitivity_plot": Markup(sensitivity_plot(report.sensitivity)) if report.sensitivity else None,
         **(report.task.details(report.labels, report.accuracy) if report.accuracy else {}),
     }
+
+
+def _tradeoff(report: Report) -> object:
+    """Accuracy against latency, the area of a mark its size; None where one of them is unknown."""
+    from markupsafe import Markup
+
+    if report.accuracy is None or report.timing is None:
+        return None
+    medians = {m.model: m.inference.median for m in report.timing.trials[0].results}
+    sizes = {a.file.path: a.file.bytes for a in report.manifest.artifacts}
+    known = [
+        Tradeoff(row.artifact, row.precision, medians[row.artifact], row.metrics[0].value, sizes[row.artifact])
+        for row in report.accuracy.rows
+        if row.artifact in medians and row.artifact in sizes
+    ]
+    return Markup(tradeoff_plot(known, report.accuracy.rows[0].metrics[0].name)) if len(known) > 1 else None
 
 
 def _operators(report: Report) -> dict[str, tuple[list[str], list[tuple[str, list[int]]]]]:

@@ -17,8 +17,10 @@ __all__ = ["PAGE", "page", "write_report"]
 PAGE = "report.html"
 
 
-def write_report(bundle: Path, report: Report) -> tuple[Path, ...]:
+def write_report(bundle: Path, report: Report, output: Path | None = None) -> tuple[Path, ...]:
     """Write report.html, and README.md unless somebody else's is there; returns what was written.
+
+    ``output``: write the page into this file instead, and no model card.
 
     Raises OutputError, MissingEngineError, BundleError (the manifest holds numbers that nothing has).
     """
@@ -26,6 +28,9 @@ def write_report(bundle: Path, report: Report) -> tuple[Path, ...]:
         texts = {PAGE: page(report), CARD: model_card(report)}
     except OverflowError:
         raise BundleError(f"{bundle}: the manifest holds numbers that no model has. Export the bundle again.") from None
+    if output is not None:
+        _write_whole(output, texts[PAGE])
+        return (output,)
     written = []
     for name, text in texts.items():
         if name == CARD and is_foreign(bundle / name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mvit2.errors import MissingEngineError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from .task import BlockNoise
 
-__all__ = ["PAPER", "colour_of", "drawn", "label_row", "latency_plot", "sensitivity_plot"]
+__all__ = ["PAPER", "Tradeoff", "colour_of", "drawn", "label_row", "latency_plot", "sensitivity_plot", "tradeoff_plot"]
 
 # matplotlib takes no CSS: each of these colours stands for a variable of the style sheet and occurs nowhere else.
 _INK, _SOFT, _RULE, _FLOAT, _ACCENT, PAPER = (f"#0b00{i:02x}" for i in range(1, 7))
@@ -54,6 +55,47 @@ def latency_plot(trials: Sequence[Trial]) -> str:
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:g} ms")
 
     return drawn("latency", "Latency of one inference of every artifact", len(found), draw)
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """One artifact: median milliseconds, a share of right answers, bytes."""
+
+    artifact: str
+    precision: str
+    milliseconds: float
+    accuracy: float
+    bytes: int
+
+
+def tradeoff_plot(found: Sequence[Tradeoff], metric: str) -> str:
+    """Accuracy over latency; the larger a dot, the larger the file. Best: up, left and small."""
+    largest = max(one.bytes for one in found)
+    rows = 5
+
+    def draw(axes: Axes) -> None:
+        for one in found:
+            size = 40 + 360 * one.bytes / largest
+            colour = colour_of(one.precision)
+            axes.scatter([one.milliseconds], [one.accuracy], s=size, color=colour, alpha=0.55, edgecolor=colour)
+            name = one.artifact.removeprefix("model_")
+            axes.annotate(
+                name,
+                (one.milliseconds, one.accuracy),
+                xytext=(0, 9),
+                textcoords="offset points",
+                ha="center",
+                color=_INK,
+                fontsize=_FONT - 2,
+            )
+        shares = [one.accuracy for one in found]
+        room = max(0.02, 0.3 * (max(shares) - min(shares)))
+        axes.set_xlim(0, 1.25 * max(one.milliseconds for one in found))
+        axes.set_ylim(min(shares) - room, max(shares) + 1.5 * room)
+        axes.set_yticks([])
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g} ms")
+
+    return drawn("tradeoff", f"{metric} over latency of every artifact; the area of a dot is its size", rows, draw)
 
 
 def sensitivity_plot(losses: Sequence[BlockNoise]) -> str:

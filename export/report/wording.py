@@ -9,11 +9,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mvit2.bundle.manifest import Artifact, Manifest
+from mvit2.bundle.measurements import Fidelity
 from mvit2.difference import Measure
 from mvit2.runtime.tasks.outputs import output_of
 from mvit2.units import human_bytes
 
 from .task import Highlight
+from .verdict import shipped
 
 if TYPE_CHECKING:
     from .gather import Report
@@ -132,7 +134,7 @@ def export_again(manifest: Manifest) -> tuple[str, ...]:
 
 
 def highlights(report: Report) -> list[Highlight]:
-    """The figures that one looks for first, of what is known: parity, then the smallest int8 artifact."""
+    """The figures that one looks for first, of what is known: parity, then the file that an app would get."""
     manifest = report.manifest
     differences = [a.parity for a in manifest.artifacts if a.parity is not None and a.precision == "float32"]
     found = []
@@ -140,16 +142,24 @@ def highlights(report: Report) -> list[Highlight]:
         worst = max(differences, key=lambda d: d.max_relative)
         note = f"{ERRORS[worst.measure]}, float32; accepted {worst.tolerance:.0e}"
         found.append(Highlight(f"{worst.max_relative:.1e}", "max error vs torch", note))
-    chosen = min((a for a in manifest.artifacts if a.quantisation), key=lambda a: a.file.bytes, default=None)
-    shown = chosen or manifest.artifacts[0]
+    shown = shipped(manifest) or manifest.artifacts[0]
     ratio = by_float32(manifest, shown)
     note = "" if ratio is None or shown.precision == "float32" else f"{ratio:.2f} of float32"
     found.append(Highlight(human_bytes(shown.file.bytes), shown.file.path, note))
-    if chosen is not None and chosen.quantisation is not None:
-        fidelity = chosen.quantisation.fidelity
-        note = f"{report.task.same}, {fidelity.on}"
-        found.append(Highlight(f"{fidelity.agreement:.1%}", "agreement with float32", note))
+    if shown.quantisation is not None:
+        agreement, on = _agreement(report, shown.file.path, shown.quantisation.fidelity)
+        note = f"{report.task.same}, {on}"
+        found.append(Highlight(f"{agreement:.1%}", "agreement with float32", note))
     return found + _measured(report, shown.file.path)
+
+
+def _agreement(report: Report, artifact: str, fidelity: Fidelity) -> tuple[float, str]:
+    """With float32, and on which images: of the export or of an evaluation, the larger sample counts."""
+    rows = report.accuracy.rows if report.accuracy else ()
+    row = next((row for row in rows if row.artifact == artifact), None)
+    if row is not None and row.agreement is not None and row.images > fidelity.images:
+        return row.agreement, f"{row.images} labelled images"
+    return fidelity.agreement, fidelity.on
 
 
 def _measured(report: Report, artifact: str) -> list[Highlight]:
@@ -161,5 +171,7 @@ def _measured(report: Report, artifact: str) -> list[Highlight]:
         note = f"{measured.threads} thread{'' if measured.threads == 1 else 's'}, this machine"
         if measured.ratio is not None and measured.reference != artifact:
             note = f"{measured.ratio:.2f} of float32; {note}"
+        if report.timing is not None and report.timing.noisy:
+            note = f"noisy, measure again; {note}"
         found.append(Highlight(f"{measured.inference.median:.2f} ms", "one inference", note))
     return found

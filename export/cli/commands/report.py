@@ -36,6 +36,8 @@ Evaluation = Annotated[
 ]
 BenchFile = Annotated[Path | None, Opt("--bench", metavar="FILE", help="What mvit2 bench --json printed.")]
 Sensitivity = Annotated[Path | None, Opt(metavar="FILE", help="What mvit2 sensitivity --json printed.")]
+_OUTPUT = "Write the page into this file, and no model card; default: report.html and README.md in the bundle."
+Output = Annotated[Path | None, Opt("--output", "-o", metavar="FILE", help=_OUTPUT)]
 Pictures = Annotated[Path | None, Opt(metavar="FOLDER", help="Examples, 12 at most; default: bundled photographs.")]
 
 
@@ -49,6 +51,7 @@ def report(
     bench: BenchFile = None,
     sensitivity: Sensitivity = None,
     pictures: Pictures = None,
+    output: Output = None,
     threads: ThreadList = "1",
     runs: Runs = 20,
     processes: Processes = None,
@@ -63,13 +66,15 @@ def report(
         if value is not None and evaluation is None:
             raise UsageError(f"{option} is about labelled pictures: add --eval FOLDER.")
     from mvit2.bundle.manifest import read_manifest
+    from mvit2.export.early_checks import refuse_output_file
     from mvit2.export.report.from_files import read_bench, read_sensitivity
     from mvit2.export.report.gather import example_pictures, gather, time_artifacts
-    from mvit2.export.report.html import write_report
+    from mvit2.export.report.html import PAGE, write_report
     from mvit2.export.report.model_card import CARD
     from mvit2.runtime.timing import Bounds
 
     manifest, bounds, examples = read_manifest(bundle), Bounds(runs), example_pictures(pictures)
+    refuse_output_file(bundle / PAGE if output is None else output)
     losses = read_sensitivity(sensitivity) if sensitivity else ()
     timing = read_bench(bench, manifest) if bench else None
     evaluated = (
@@ -82,8 +87,8 @@ def report(
     _warn_of_noise(timing)
     with screen.step("report"):
         found = gather(bundle, examples, evaluated=evaluated, timing=timing, sensitivity=losses)
-        written = write_report(bundle, found)
-    if bundle / CARD not in written:
+        written = write_report(bundle, found, output)
+    if output is None and bundle / CARD not in written:
         screen.warn(f"{bundle / CARD} was not written by mvit2 and is left alone; rename it to get a model card.")
     for file in written:
         screen.result(f"written: {file}")
