@@ -127,7 +127,7 @@ ONNX = ("--format", "onnx")
 STEPS = {
     "load weights demo": ONNX,
     "torch: the model": ONNX,
-    "ONNX: export": ONNX,
+    "ONNX: convert": ONNX,
     "TFLite: convert": ("--quantize", "none"),
     "int8: measure ranges": (*ONNX, "--quantize", "int8"),
     "bundle: labels": ONNX,
@@ -154,7 +154,7 @@ def test_nothing_changes(step: str, number: signal.Signals, start: Callable[...,
 
 def test_a_second_signal_does_not_disturb_the_clean_up(start: Callable[..., Session]) -> None:
     session = start(*ONNX)
-    until_working(session, "ONNX: export")
+    until_working(session, "ONNX: convert")
     session.process.send_signal(signal.SIGINT)
     session.process.send_signal(signal.SIGTERM)
     assert session.end(signal.SIGINT) in (130, 143)
