@@ -32,7 +32,9 @@ def killed(*words: object) -> dict[str, int]:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_at_random_moments(name: str, seed: int) -> None:
     found = killed("--signal", name, "--count", 40, "--seed", seed)
-    assert found == {"trials": 40} | ({"put aside": found["put aside"]} if "put aside" in found else {})
+    found.pop("put aside", None)
+    assert found.pop("left", 0) <= 1  # the empty .lock, where a signal meets Python between two of its instructions
+    assert found == {"trials": 40}
 
 
 @pytest.mark.signals
