@@ -50,7 +50,7 @@ class ExportOptions:
     """What can be asked of an export, as it is given; ExportRequest refuses what is impossible.
 
     ``name`` and ``preprocess`` are for Python, where ``weights`` may be a torch module in memory: what the bundle calls
-    it, and how a picture becomes its pixels (a PreprocessSpec, or the content of a preprocessor_config.json).
+    it, and how an image becomes its pixels (a PreprocessSpec, or the content of a preprocessor_config.json).
     """
 
     weights: str | Path | nn.Module = field(

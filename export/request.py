@@ -95,7 +95,7 @@ class ExportRequest(ExportOptions):
         if self.min_agreement is not None and not 0 < self.min_agreement <= 1:
             raise UsageError(f"--min-agreement is {self.min_agreement}, accepted: a share above 0, up to 1.")
         if reading != PLAIN and self.evaluation is None:
-            raise UsageError("--split, --ignore and --reduce-labels are about pictures with masks: add --eval FOLDER.")
+            raise UsageError("--split, --ignore and --reduce-labels are about images with masks: add --eval FOLDER.")
         if self.max_drop is not None and not (self.max_drop >= 0 and self.evaluation):
             raise UsageError(f"--max-drop is {self.max_drop}, accepted: 0 or more points, together with --eval FOLDER.")
 

@@ -28,7 +28,7 @@ def load(request: ExportRequest) -> Checkpoint:
     checkpoint = _opened(request)
     if checkpoint.config.num_channels != 3:
         channels = checkpoint.config.num_channels
-        raise ConversionError(f"{checkpoint.origin} takes {channels} channels; a bundle takes RGB pictures.")
+        raise ConversionError(f"{checkpoint.origin} takes {channels} channels; a bundle takes RGB images.")
     spec = checkpoint.preprocess
     if request.image_size is not None:
         spec = spec.with_image_size(*request.image_size)

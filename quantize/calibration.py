@@ -1,4 +1,4 @@
-"""The pictures on which ranges are learned, and those that are kept apart to choose between methods."""
+"""The images on which ranges are learned, and those that are kept apart to choose between methods."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["BUNDLED_ONLY", "FEWEST", "CalibrationSet", "bundled_crops", "calibra
 FEWEST = 32
 BUNDLED_ONLY = (
     "int8 is calibrated on crops of the few bundled photographs, which are not what your app will see: its accuracy is "
-    "not representative; give --calibration FOLDER with 200 or more of your pictures."
+    "not representative; give --calibration FOLDER with 200 or more of your images."
 )
-_HELD_OUT = 4  # one picture in ...
+_HELD_OUT = 4  # one image in ...
 _CROPS, _SMALLEST_CROP = 64, 0.4  # of the bundled photographs: how many, and their least share of an edge
 _SEVERAL = 2
 Pixels = NDArray[np.uint8]
@@ -36,7 +36,7 @@ Pixels = NDArray[np.uint8]
 class CalibrationSet:
     """Pictures as the network sees them, uint8 RGB [N, H, W, 3]; ``record`` goes into the manifest.
 
-    Raises UsageError for pictures that cannot show what the network's activations look like.
+    Raises UsageError for images that cannot show what the network's activations look like.
     """
 
     fit: Pixels
@@ -46,7 +46,7 @@ class CalibrationSet:
     def __post_init__(self) -> None:
         if all((picture == picture[0, 0]).all() for picture in self.fit):
             raise UsageError(
-                f"all {len(self.fit)} calibration pictures are of one colour; accepted: pictures of the kind that "
+                f"all {len(self.fit)} calibration images are of one colour; accepted: images of the kind that "
                 "the app will see."
             )
 
@@ -60,9 +60,9 @@ def calibration_images(
     force: bool = False,
     warn: Callable[[str], None] = lambda message: None,
 ) -> CalibrationSet:
-    """Choose ``samples`` of the pictures below ``folder`` by ``seed``; unreadable ones and copies are named, replaced.
+    """Choose ``samples`` of the images below ``folder`` by ``seed``; unreadable ones and copies are named, replaced.
 
-    Raises UsageError: fewer than 32 usable pictures (unless ``force``, and never none), or all of one colour.
+    Raises UsageError: fewer than 32 usable images (unless ``force``, and never none), or all of one colour.
     """
     fewest = 1 if force else FEWEST
     if samples < fewest or seed < 0:
@@ -86,14 +86,14 @@ def calibration_images(
             continue
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest in hashes:  # it might be held out and yet have been learned from
-            warn(f"calibration: {str(path)!r} is a copy of another picture; left out.")
+            warn(f"calibration: {str(path)!r} is a copy of another image; left out.")
             continue
         pixels.append(picture)
         hashes.append(digest)
     if len(pixels) < fewest:
         advice = "" if force or not pixels else " (or --force, and trust the figures less)"
         raise UsageError(
-            f"{folder} has {len(pixels)} usable picture(s), accepted: {FEWEST} or more, 200 are better{advice}."
+            f"{folder} has {len(pixels)} usable image(s), accepted: {FEWEST} or more, 200 are better{advice}."
         )
     return _split(np.stack(pixels), Calibration("folder", seed, tuple(hashes), 0))
 
@@ -114,7 +114,7 @@ def bundled_crops(spec: PreprocessSpec, seed: int = DEFAULT_SEED) -> Calibration
 
 
 def _split(pixels: Pixels, record: Calibration) -> CalibrationSet:
-    """Every fourth picture is held out; of a single one (--force) there is nothing to hold out."""
+    """Every fourth image is held out; of a single one (--force) there is nothing to hold out."""
     aside = np.arange(len(pixels)) % _HELD_OUT == 0
     if len(pixels) < _SEVERAL:
         return CalibrationSet(pixels, pixels, record)

@@ -1,4 +1,4 @@
-"""What ``mvit2 evaluate`` shows of a classifier: its tables, and the pictures of the worst disagreements."""
+"""What ``mvit2 evaluate`` shows of a classifier: its tables, and the images of the worst disagreements."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def show(found: Evaluation) -> None:
     columns = ("artifact", "top-1 (95 %)", "top-5 (95 %)", "top-1 agreement", "SNR", "max |Δ log p|")
     rows = [_artifact_row(figures, found.images) for figures in found.artifacts]
     beside = f"; the last three columns: against {found.reference}" if found.reference and len(names) > 1 else ""
-    screen.table(f"accuracy on {found.images} pictures{beside}", columns, rows)
+    screen.table(f"accuracy on {found.images} images{beside}", columns, rows)
     show_pairs("top-1 agreement", found.agreement)
     classes = sorted(found.classes, key=lambda c: (sum(c.top1.values()) / c.images, c.index))[:_CLASSES_SHOWN]
     screen.table(
@@ -38,7 +38,7 @@ def show(found: Evaluation) -> None:
         ),
     )
     share = len(found.all_wrong) / found.images
-    screen.result(f"{len(found.all_wrong)} picture(s) ({share:.1%}) every artifact gets wrong; --json names them")
+    screen.result(f"{len(found.all_wrong)} image(s) ({share:.1%}) every artifact gets wrong; --json names them")
 
 
 def show_pairs(title: str, agreement: Mapping[str, Mapping[str, float]]) -> None:
@@ -66,11 +66,11 @@ def _artifact_row(figures: ArtifactFigures, images: int) -> tuple[str, ...]:
     )
 
 
-# ---- the worst disagreements as pictures ----
+# ---- the worst disagreements as images ----
 
 
 def save(folder: Path, plan: Plan, worst: Sequence[Disagreement]) -> None:
-    """A copy of each picture, the worst first."""
+    """A copy of each image, the worst first."""
     pictures = dict(zip(plan.names, plan.pictures, strict=True))
     for place, disagreement in enumerate(worst, 1):
         shutil.copyfile(pictures[disagreement.picture], folder / worst_name(place, disagreement))

@@ -25,7 +25,7 @@ def show(found: MaskEvaluation) -> None:
     names = [figures.artifact for figures in found.artifacts]
     columns = ("artifact", "mIoU (95 %)", "pixel accuracy", "pixel agreement", "SNR")
     beside = f"; the last two columns: against {found.reference}" if found.reference and len(names) > 1 else ""
-    title = f"{found.images} pictures with masks, {found.pixels} labelled pixels{beside}"
+    title = f"{found.images} images with masks, {found.pixels} labelled pixels{beside}"
     screen.table(title, columns, map(_artifact_row, found.artifacts))
     show_pairs("pixel agreement", found.agreement)
     classes = sorted(found.classes, key=lambda c: (mean_iou(c.iou.values()), c.index))[:_CLASSES_SHOWN]
@@ -56,7 +56,7 @@ def _share(value: float | None) -> str:
 
 
 def save(folder: Path, plan: Plan, worst: Sequence[MaskDisagreement]) -> None:
-    """Of each picture: a copy, its true mask, and the masks of both artifacts in the classes' colours.
+    """Of each image: a copy, its true mask, and the masks of both artifacts in the classes' colours.
 
     Such as 01_street-5__picture.jpg, 01_street-5__truth.png, 01_street-5__float32.png, 01_street-5__int8_0.871.png.
     """

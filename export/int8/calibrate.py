@@ -1,4 +1,4 @@
-"""What int8 starts from: the pictures to calibrate on, and the simulated network with its ranges."""
+"""What int8 starts from: the images to calibrate on, and the simulated network with its ranges."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Simulated:
 
 
 def calibrate(request: ExportRequest, spec: PreprocessSpec, listener: Listener) -> CalibrationSet:
-    """The pictures that ``request`` names. Raises UsageError."""
+    """The images that ``request`` names. Raises UsageError."""
     if request.calibration is None:
         listener.warn(BUNDLED_ONLY)
         return bundled_crops(spec, request.seed)

@@ -16,7 +16,7 @@ __all__ = ["Nearness", "nearness"]
 
 
 class Nearness(NamedTuple):
-    """The figures of mvit2.bundle.measurements.Fidelity; of a network that scores pixels, each counts as a picture."""
+    """The figures of mvit2.bundle.measurements.Fidelity; of a network that scores pixels, each counts as an image."""
 
     agreement: float
     snr_db: float

@@ -102,7 +102,7 @@ class Int8File:
         if not self._reached(attempt.fidelity):
             raise CheckFailed(
                 f"{self.file.name} does not reach the target with all but one of its {len(order)} blocks in float; "
-                "lower --min-agreement, raise --max-drop, or give more --calibration pictures. No bundle was written."
+                "lower --min-agreement, raise --max-drop, or give more --calibration images. No bundle was written."
             )
         return attempt
 

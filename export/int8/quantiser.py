@@ -95,7 +95,7 @@ class Quantiser:
         """The images, before anything is converted; None where nothing is to be quantised. Raises UsageError."""
         if not self.wanted:
             return None
-        with self.listener.step("int8: read the calibration pictures"):
+        with self.listener.step("int8: read the calibration images"):
             images = calibrate(self.request, self.card.preprocess, self.listener)
             validation = validation_images(self.request, self.checkpoint, images, self.listener.warn)
         return Calibrated(images, validation)
@@ -177,7 +177,7 @@ class Quantiser:
             return
         pixels = "" if self.output is PROBABILITIES else ", by pixels,"
         said = (
-            f"{file.name} agrees with float32 on {fidelity.agreement:.1%} of {fidelity.images} pictures{pixels} "
+            f"{file.name} agrees with float32 on {fidelity.agreement:.1%} of {fidelity.images} images{pixels} "
             f"({fidelity.source}), accepted: {COLLAPSE:.0%} or more"
         )
         if self.request.force or self.checkpoint.name == "untrained":

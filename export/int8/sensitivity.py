@@ -1,4 +1,4 @@
-"""``mvit2 sensitivity``: what each block of the network loses to int8, as a table and as a picture."""
+"""``mvit2 sensitivity``: what each block of the network loses to int8, as a table and as an image."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def analyse(request: ExportRequest, listener: Listener) -> list[BlockLoss]:
         checkpoint = load(request)
     for note in checkpoint.warnings:
         listener.warn(note)
-    with listener.step("int8: read the calibration pictures"):
+    with listener.step("int8: read the calibration images"):
         pictures = calibrate(request, checkpoint.preprocess, listener)
     simulation = simulate(request, checkpoint, pictures, listener).simulation
-    with listener.step(f"int8: one block at a time, on {len(pictures.held_out)} held-out pictures"):
+    with listener.step(f"int8: one block at a time, on {len(pictures.held_out)} held-out images"):
         return sensitivity(simulation, pictures.held_out)
 
 

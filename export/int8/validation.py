@@ -1,4 +1,4 @@
-"""The pictures on which quantised artifacts are compared with float ones, and how right answers for them are."""
+"""The images on which quantised artifacts are compared with float ones, and how right answers for them are."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class FloatReference:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is true of the pictures, where each lies on the network's input, and what the network gives."""
+    """What is true of the images, where each lies on the network's input, and what the network gives."""
 
     truth: Sequence[Truth]
     placements: Sequence[Placement]
@@ -86,7 +86,7 @@ class _Known:
 def validation_images(
     request: ExportRequest, checkpoint: Checkpoint, calibrated: CalibrationSet, warn: Callable[[str], None]
 ) -> ValidationImages:
-    """The pictures of --eval that were not calibrated on; without --eval those held out of the calibration.
+    """The images of --eval that were not calibrated on; without --eval those held out of the calibration.
 
     Raises UsageError, ImageError: as runtime.tasks.table.Metric.read, or all were calibrated on.
     """
@@ -99,11 +99,9 @@ def validation_images(
     pairs = list(zip(labelled.pictures, labelled.truth, strict=True))
     apart = [(path, truth) for path, truth in pairs if sha256_of(path) not in seen]
     if not apart:
-        raise UsageError(
-            f"--eval {request.evaluation} holds no picture that was not calibrated on; name other pictures."
-        )
+        raise UsageError(f"--eval {request.evaluation} holds no image that was not calibrated on; name other images.")
     if len(apart) < len(pairs):
-        warn(f"{len(pairs) - len(apart)} of {len(pairs)} --eval pictures were calibrated on; they are left out.")
+        warn(f"{len(pairs) - len(apart)} of {len(pairs)} --eval images were calibrated on; they are left out.")
     placed = [preprocess_placed(path, checkpoint.preprocess) for path, _ in apart]
     known = _Known(
         [truth for _, truth in apart],
@@ -122,7 +120,7 @@ def _of_classes(known: _Known, scores: Array) -> Accuracy:
 
 
 def _of_masks(known: _Known, outputs: Array) -> MaskAccuracy:
-    """The figures of ``mvit2 evaluate``, by the same lines: on the pictures in their own size."""
+    """The figures of ``mvit2 evaluate``, by the same lines: on the images in their own size."""
     total = Confusion.of_cells((), known.classes)
     for output, truth, placement in zip(outputs, known.truth, known.placements, strict=True):
         assert isinstance(truth, File)

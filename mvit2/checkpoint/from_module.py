@@ -97,7 +97,7 @@ def _preprocess(
     given: PreprocessSpec | Mapping[str, object] | None, opened: Opened, choice: PreprocessChoice, where: str
 ) -> Preprocess:
     if given is None:
-        return assumed_preprocess(opened, choice, f"{where} does not say how pictures become its pixels")
+        return assumed_preprocess(opened, choice, f"{where} does not say how images become its pixels")
     if isinstance(given, PreprocessSpec):
         return Preprocess(choice.on(given))
     as_in_a_file = json.loads(json.dumps(dict(given), default=str))  # an enum of Pillow's is a number there

@@ -2,7 +2,7 @@
 
 Rounding is not symmetric where a channel is small against the step of its tensor: most of its values become zero. The
 shifts of many channels add up from layer to layer; they make half of the logits' error on a trained network. Here every
-layer is compared with the float network on the same pictures, with the layers before it corrected already, in one pass
+layer is compared with the float network on the same images, with the layers before it corrected already, in one pass
 (the empirical correction of Nagel et al., arXiv 1906.04721, appendix D).
 """
 

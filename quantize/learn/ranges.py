@@ -1,7 +1,7 @@
 """How wide int8 should reach at each point: four ways to look at activations, in one pass or two, in bounded memory.
 
 litert-quantizer's own calibration averages the extremes of the samples, i.e. it clips without saying so. Here a method
-is a row of a table, and held-out pictures decide (quantize/learn/search.py).
+is a row of a table, and held-out images decide (quantize/learn/search.py).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _min_max(extremes: _Extremes, histogram: _Histogram) -> Range:
 
 
 def _percentile(share: float) -> Method:
-    """The percentile of each image, then one over the images: neither a pixel nor a picture widens it alone."""
+    """The percentile of each image, then one over the images: neither a pixel nor an image widens it alone."""
 
     def method(extremes: _Extremes, histogram: _Histogram) -> Range:
         low, high = extremes.ends(share)

@@ -1,4 +1,4 @@
-"""From calibration pictures to a plan, each step kept only where it wins on held-out pictures.
+"""From calibration images to a plan, each step kept only where it wins on held-out images.
 
 1. Ranges: the best of the methods of quantize/learn/ranges.py.
 2. Equalisation: the convolutions that make most of the error for their size get a gain per channel. SiLU does not
@@ -37,10 +37,10 @@ _BUDGET = 0.16  # of all values that pass through SiLU between convolutions
 _MIN_ERROR_SHARE = 0.15  # of the network's error: what a layer must make alone to be a candidate
 _FEWEST_DB = 0.3  # that equalisation must win, for it costs time
 _SMALLEST_GAIN = 1 / 64
-_LOOKED_AT = 8  # pictures, to find such layers
-_VALIDATION_IMAGES = 32  # pictures, to choose between candidates
+_LOOKED_AT = 8  # images, to find such layers
+_VALIDATION_IMAGES = 32  # images, to choose between candidates
 _GAIN_QUANTILE = 0.9  # quantile over images of a channel's largest value
-_BATCH, _PART, _RATE = 8, 2, 0.04  # pictures of a step, and those of them that are in memory together
+_BATCH, _PART, _RATE = 8, 2, 0.04  # images of a step, and those of them that are in memory together
 _SMALL = 128 * 128 * 16  # width 0.5 at 128 px
 _FEWEST_STEPS, _MOST_STEPS = 16, 150
 
@@ -52,7 +52,7 @@ def learning_steps(values: int) -> int:
 
 @dataclass(frozen=True)
 class RangeSearchResult:
-    """``candidates``: method -> logit SNR in dB on the held-out pictures; ``method`` is the one in use."""
+    """``candidates``: method -> logit SNR in dB on the held-out images; ``method`` is the one in use."""
 
     method: str
     candidates: Mapping[str, float]
@@ -200,7 +200,7 @@ def _gain(simulation: Simulation, layer: Layer, pixels: NDArray[np.uint8]) -> Te
 
 
 def _learn(simulation: Simulation, pixels: NDArray[np.uint8], targets: NDArray[np.float32], steps: int) -> None:
-    """Adam on the logarithms of the ranges' ends; the same order of pictures every time."""
+    """Adam on the logarithms of the ranges' ends; the same order of images every time."""
     ends = [end for point in simulation.points() for end in (point.below, point.above)]
     for end in ends:
         end.requires_grad_(True)

@@ -231,7 +231,7 @@ class Simulation:
 
     @torch.no_grad()
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """As ``run``, for any number of pictures."""
+        """As ``run``, for any number of images."""
         parts = [self.run(pixels[i : i + _BATCH]) for i in range(0, len(pixels), _BATCH)]
         return np.asarray(torch.cat(parts).numpy())
 

@@ -104,7 +104,7 @@ def test_copies_are_named_and_replaced(tmp_path: Path) -> None:
     warned: list[str] = []
     found = calibration_images(tmp_path, SPEC, warn=warned.append)
     assert len(found.record.sha256) == len(set(found.record.sha256)) == 33
-    assert len(warned) == 1 and "is a copy of another picture; left out." in warned[0]
+    assert len(warned) == 1 and "is a copy of another image; left out." in warned[0]
 
 
 @pytest.mark.parametrize(
@@ -159,10 +159,10 @@ def test_pictures_of_one_colour(colours: list[tuple[int, int, int] | None], refu
     if not refused:
         assert len(CalibrationSet(pixels, pixels, record).fit) == 32
         return
-    wrong = "all 32 calibration pictures are of one colour; accepted: pictures of the kind that the app will see"
+    wrong = "all 32 calibration images are of one colour; accepted: pictures of the kind that the app will see"
     with pytest.raises(UsageError, match=wrong):
         CalibrationSet(pixels, pixels, record)
-    with pytest.raises(UsageError, match="all 24 calibration pictures are of one colour"):
+    with pytest.raises(UsageError, match="all 24 calibration images are of one colour"):
         calibration_images(tmp_path, SPEC)
 
 

@@ -28,7 +28,7 @@ _TARGET = "A bundle, or a checkpoint as for --weights: folder, file, demo, hub i
 _SET = "Write a really better preprocessing into the preprocessor_config.json of a checkpoint's folder."
 
 Target = Annotated[str, typer.Argument(metavar="BUNDLE|CHECKPOINT", help=_TARGET)]
-Images = Annotated[int | None, Number(metavar="N", help="A random part of the pictures; default: all.")]
+Images = Annotated[int | None, Number(metavar="N", help="A random part of the images; default: all.")]
 Seed = Annotated[int, Number(metavar="N", help="Which part.")]
 Set = Annotated[bool, Opt("--set", help=_SET)]
 
@@ -58,7 +58,7 @@ def audit(
     if images is not None and images < len(pictures):
         pictures = sorted(Random(seed).sample(pictures, images))
     specs = variants(subject.preprocess, subject.any_scale)
-    with screen.progress(f"auditing {len(specs)} preprocessings on {len(pictures)} pictures", len(pictures)) as advance:
+    with screen.progress(f"auditing {len(specs)} preprocessings on {len(pictures)} images", len(pictures)) as advance:
         measured = measure(subject, specs, pictures, advance)
     found = judge(specs, measured)
     _warn_of_unreadable(measured)
@@ -98,7 +98,7 @@ def _open(target: str, variant: str | None, labels: Path | None) -> Subject:
             f"{target} holds {checkpoint.task.network}; audit is for image classifiers. Export it once for each "
             "--channel-order or --resize in question, and let mvit2 evaluate BUNDLE MASKS or mvit2 compare tell."
         )
-    torch.set_num_threads(1)  # of one picture: several are worked on side by side
+    torch.set_num_threads(1)  # of one image: several are worked on side by side
     for warning in checkpoint.warnings:
         screen.warn(warning)
     return subject_of(checkpoint)
@@ -122,7 +122,7 @@ def _warn_of_unreadable(measured: Measured) -> None:
     if measured.unreadable:
         total = len(measured.unreadable) + len(measured.hits)
         screen.warn(
-            f"{len(measured.unreadable)} of {total} pictures cannot be read and count nowhere; the first: "
+            f"{len(measured.unreadable)} of {total} images cannot be read and count nowhere; the first: "
             f"{next(iter(measured.unreadable.values()))}"
         )
 
@@ -132,7 +132,7 @@ def _warn_of_unreadable(measured: Measured) -> None:
 
 def _show(found: Audit) -> None:
     columns = ("preprocessing", "top-1 (95 %)", "won / lost", "mean log p", "against configured (95 %)", "")
-    title = f"{len(found.rows)} preprocessings on {found.images} pictures; possible: none is really better"
+    title = f"{len(found.rows)} preprocessings on {found.images} images; possible: no other is certainly better"
     screen.table(title, columns, (_cells(row, found) for row in found.rows))
 
 
@@ -160,7 +160,7 @@ def _conclude(found: Audit, target: str, write: bool) -> dict[str, Any]:
     if found.right:
         screen.result(
             f"keep the configured {found.configured.in_words()}: no other is better by a difference that "
-            f"{found.images} pictures can show{', and nothing was set' if write else ''}."
+            f"{found.images} images can show{', and nothing was set' if write else ''}."
         )
         screen.result(sure)
         return {}
@@ -168,7 +168,7 @@ def _conclude(found: Audit, target: str, write: bool) -> dict[str, Any]:
     screen.result(
         f"wrong: {', '.join(changes(found.configured, found.winner))}. The weights want "
         f"{found.winner.in_words()}; the configured {found.configured.in_words()} costs "
-        f"{100 * (best.top1 - configured.top1) / found.images:.1f} points of top-1 ({best.gained} pictures lost, "
+        f"{100 * (best.top1 - configured.top1) / found.images:.1f} points of top-1 ({best.gained} images lost, "
         f"{best.lost} won)."
     )
     screen.result(sure)

@@ -45,7 +45,7 @@ VIEWS: Mapping[TaskName, ModuleType] = {CLASSIFY.manifest: evaluate_classes, SEG
 _NAMES_SHOWN = 5
 _LOCAL = "local"
 _EXECUTOR = "Where the work is done: local, or ray, a cluster: --address, RAY_ADDRESS, else one of its own."
-_SAVE = "Copy the pictures on which int8 is furthest from float32 there, with their masks where there are."
+_SAVE = "Copy the images on which int8 is furthest from float32 there, with their masks where there are."
 _RESUME = "Keep what is done in this file; the same command with the same file goes on there."
 
 Resume = Annotated[Path | None, Opt(metavar="FILE", help=_RESUME)]
@@ -93,7 +93,7 @@ def evaluate(
         open_progress(resume, plan.header, plan.metric.answer) as progress,
         _kept(resume, progress, len(plan.pictures)),
     ):
-        title = f"evaluating {len(plan.artifacts)} artifact(s) on {len(plan.pictures)} pictures"
+        title = f"evaluating {len(plan.artifacts)} artifact(s) on {len(plan.pictures)} images"
         with screen.progress(title, len(plan.pictures), len(progress.rows)) as advance:
             found = run(plan, progress, processes, worst, advance, where)
     _warn_of_unreadable(found.unreadable, found.images)
@@ -101,9 +101,9 @@ def evaluate(
     if save_worst is not None:
         with under_construction(save_worst, say=screen.warn) as building:
             view.save(building, plan, found.worst)
-        screen.result(f"copied: {save_worst} ({len(found.worst)} pictures, the worst first)")
+        screen.result(f"copied: {save_worst} ({len(found.worst)} images, the worst first)")
     if resume is not None:
-        screen.result(f"what was found of each picture: {resume}")
+        screen.result(f"what was found of each image: {resume}")
     screen.result(f"next: mvit2 predict {bundle} PICTURE shows what each artifact says of one")
     empty, skipped = list(plan.empty), dict(plan.skipped)
     content = {"bundle": str(bundle), "source": str(source), "empty_classes": empty, "skipped": skipped}
@@ -156,14 +156,14 @@ def _warn_of(plan: Plan, save_worst: Path | None) -> None:
             f"images of kinds that are not read are left out: {kinds}; convert them to JPEG or PNG to use them."
         )
     if plan.empty:
-        screen.warn(f"{len(plan.empty)} class folder(s) without a picture: {_some(plan.empty)}")
+        screen.warn(f"{len(plan.empty)} class folder(s) without an image: {_some(plan.empty)}")
 
 
 def _warn_of_unreadable(unreadable: Mapping[str, str], images: int) -> None:
     if unreadable:
         total = len(unreadable) + images
         screen.warn(
-            f"{len(unreadable)} of {total} pictures cannot be read and count nowhere: {_some(list(unreadable))}; "
+            f"{len(unreadable)} of {total} images cannot be read and count nowhere: {_some(list(unreadable))}; "
             f"the first: {next(iter(unreadable.values()))}"
         )
 
@@ -179,7 +179,7 @@ def _kept(resume: Path | None, progress: Progress, total: int) -> Iterator[None]
     try:
         yield
     except (Mvit2Error, Interrupted):
-        done = f"{len(progress.rows)} of {total} pictures were done"
+        done = f"{len(progress.rows)} of {total} images were done"
         if progress.rows and resume is None:
             screen.warn(f"{done} and nothing of it is kept; with --resume FILE an evaluation can go on later.")
         elif progress.rows:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["report"]
 
 Evaluation = Annotated[
-    Path | None, Opt("--eval", metavar="FOLDER|CSV", help="Labelled pictures, or with masks: accuracy, worst cases.")
+    Path | None, Opt("--eval", metavar="FOLDER|CSV", help="Labelled images, or with masks: accuracy, worst cases.")
 ]
 BenchFile = Annotated[Path | None, Opt("--bench", metavar="FILE", help="What mvit2 bench --json printed.")]
 Sensitivity = Annotated[Path | None, Opt(metavar="FILE", help="What mvit2 sensitivity --json printed.")]
@@ -64,7 +64,7 @@ def report(
     about |= {"--reduce-labels": reduce_labels or None}
     for option, value in about.items():
         if value is not None and evaluation is None:
-            raise UsageError(f"{option} is about labelled pictures: add --eval FOLDER.")
+            raise UsageError(f"{option} is about labelled images: add --eval FOLDER.")
     from mvit2.bundle.manifest import read_manifest
     from mvit2.export.early_checks import refuse_output_file
     from mvit2.export.report.from_files import read_bench, read_sensitivity
@@ -109,18 +109,18 @@ def _evaluated(bundle: Path, source: Path, reading: Reading, processes: int | No
     for file, reason in work.skipped:
         screen.warn(f"{file} was left out: {reason}")
     total = len(work.pictures)
-    title = f"evaluating {len(work.artifacts)} artifact(s) on {total} pictures"
+    title = f"evaluating {len(work.artifacts)} artifact(s) on {total} images"
     with (
         open_progress(None, work.header, work.metric.answer) as progress,
         screen.progress(title, total) as advance,
     ):
         found = evaluate(work, progress, processes, total, advance)
     if found.unreadable:
-        screen.warn(f"{len(found.unreadable)} of {total} pictures cannot be read and count nowhere.")
+        screen.warn(f"{len(found.unreadable)} of {total} images cannot be read and count nowhere.")
     masks = [truth for truth in work.truth if isinstance(truth, File)]
     files = {work.name(path): path for path in (*work.pictures, *(mask.path for mask in masks))}
     reduced = any(mask.reduced for mask in masks)
-    return Evaluated(f"labelled pictures of {source.resolve().name}", found, files, reduced)
+    return Evaluated(f"labelled images of {source.resolve().name}", found, files, reduced)
 
 
 def _warn_of_noise(timing: Timing | None) -> None:

@@ -84,7 +84,7 @@ def _announce(server: BundleServer, bundle: Path, opens: bool) -> None:
             "an address one thread and no camera."
         )
     screen.result(f"{bundle} is at {server.url}")
-    screen.result("next: open it in a browser, choose a picture, and let it check the golden vectors; Ctrl-C ends it")
+    screen.result("next: open it in a browser, choose an image, and let it check the golden vectors; Ctrl-C ends it")
     screen.json({"url": server.url})
     if opens and not screen.as_json and _has_desktop():
         webbrowser.open(server.url)

@@ -164,7 +164,7 @@ def test_pictures_need_three_channels(oracles: ModuleType, channels: int) -> Non
     network = export_form(oracles.seeded(replace(SMALL, num_channels=channels)), single_image=True)
     with pytest.raises(ConversionError) as caught:
         PixelContract(network, SPEC)
-    assert str(caught.value) == f"pictures have 3 channels, this network takes {channels}: use --io tensor."
+    assert str(caught.value) == f"images have 3 channels, this network takes {channels}: use --io tensor."
 
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

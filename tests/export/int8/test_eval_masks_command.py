@@ -93,7 +93,7 @@ def test_the_figures_of_the_export_are_those_of_evaluate(
     [
         (("--eval", "{pictures}"), "has pixels of index 3, accepted: 0 to 2, the network's classes, and 255; where"),
         (("--eval", "{pictures}", "--split", "val"), "--split is for a PASCAL VOC folder"),
-        (("--ignore", "3"), "--split, --ignore and --reduce-labels are about pictures with masks: add --eval FOLDER."),
+        (("--ignore", "3"), "--split, --ignore and --reduce-labels are about images with masks: add --eval FOLDER."),
         (("--eval", "{pictures}", "--ignore", "x"), "--ignore is 'x', accepted: indices"),
     ],
 )

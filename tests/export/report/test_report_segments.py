@@ -141,7 +141,7 @@ def test_the_evaluation_of_the_report(evaluated: dict[str, Any]) -> None:
     found = Page(Path(evaluated["bundle"], "report.html").read_text())
     assert tuple(found.text)[1:] == SECTIONS
     text = " ".join(found.text["accuracy"].split())
-    for said in ("100.0%", "86.7%", "2 labelled pictures of pictures", "Pixel agreement", "class 3", "13.3%"):
+    for said in ("100.0%", "86.7%", "2 labelled images of pictures", "Pixel agreement", "class 3", "13.3%"):
         assert said in text, said
     assert text.index("class 3") < text.index("class 0")  # the worst first
     assert "not measured" not in text and all("top-1" not in section for section in found.text.values())

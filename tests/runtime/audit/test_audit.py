@@ -261,7 +261,7 @@ def test_unreadable_pictures_and_broken_weights(checkpoint: Checkpoint, labelled
     told: list[int] = []
     found = measure(subject_of(checkpoint), [TRUE], [(tmp_path / "a.png", 0), labelled[0]], told.append)
     assert list(found.unreadable) == [tmp_path / "a.png"] and found.hits.shape == (1, 1) and told == [1, 1]
-    with pytest.raises(ImageError, match=r"none of the 1 pictures can be read; the first: .*a\.png"):
+    with pytest.raises(ImageError, match=r"none of the 1 images can be read; the first: .*a\.png"):
         measure(subject_of(checkpoint), [TRUE], [(tmp_path / "a.png", 0)])
     broken = load_checkpoint(str(DEMO))
     with torch.no_grad():
@@ -332,7 +332,7 @@ def flipped(tmp_path: Path) -> Path:
 def test_a_flipped_checkpoint_is_found_and_set(flipped: Path, table: Path, run: Run) -> None:
     done = run("audit", flipped, table, "--set", "--json")
     assert done.returncode == 0 and json.loads((flipped / PREPROCESSOR).read_text()) == HF
-    assert done.stderr.startswith(" WARNING  1 of 31 pictures cannot be read and count nowhere; the first: ")
+    assert done.stderr.startswith(" WARNING  1 of 31 images cannot be read and count nowhere; the first: ")
     found = json.loads(done.stdout)
     assert (found["right"], found["set"], found["settings"]) == (False, True, {"do_flip_channel_order": True})
     assert (found["configured"]["channel_order"], found["winner"]["channel_order"]) == ("RGB", "BGR")
@@ -342,8 +342,8 @@ def test_a_flipped_checkpoint_is_found_and_set(flipped: Path, table: Path, run: 
     again = run("audit", flipped, table, "--set")
     assert again.returncode == 0 and (flipped / PREPROCESSOR).read_bytes() == before
     assert "keep the configured BGR, edge 144 -> crop 128x128, bilinear: no other is better" in again.stdout
-    assert "that 30 pictures can show, and nothing was set." in again.stdout
-    assert "told by these pictures: channel order" in again.stdout
+    assert "that 30 images can show, and nothing was set." in again.stdout
+    assert "these images decide: channel order" in again.stdout
     (marked,) = [line for line in again.stdout.splitlines() if "configured, possible" in line]
     assert marked.startswith("BGR, edge 144 -> crop 128x128, bilinear  100.0% (88.6 to 100.0)")
 
@@ -359,7 +359,7 @@ def test_a_bundle_on_swapped_pictures(demo_bundle: Path, labelled: Labelled, run
     verdict, told, todo = done.stdout.splitlines()[-3:]
     wanted = "The weights want RGB, edge 144 -> crop 128x128, bilinear; the configured BGR, "
     assert verdict.startswith(f"wrong: channel order. {wanted}")
-    assert told.startswith("told by these pictures: channel order")
+    assert told.startswith("these images decide: channel order")
     assert todo == (
         'next: set {"do_flip_channel_order": false} in the checkpoint\'s preprocessor_config.json and export again'
     )

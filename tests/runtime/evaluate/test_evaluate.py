@@ -156,8 +156,8 @@ def test_unreadable_pictures_count_nowhere(demo_bundle: Path, pictures: Path, ru
     found, expected = run("evaluate", demo_bundle, bad, *words), run("evaluate", demo_bundle, good, *words)
     assert found.returncode == expected.returncode == 0 and expected.stderr == ""
     empty, unreadable = found.stderr.splitlines()
-    assert empty == " WARNING  1 class folder(s) without a picture: lion"
-    assert unreadable.startswith(" WARNING  2 of 26 pictures cannot be read and count nowhere: 7/z.png, tabby/a.jpg; ")
+    assert empty == " WARNING  1 class folder(s) without an image: lion"
+    assert unreadable.startswith(" WARNING  2 of 26 images cannot be read and count nowhere: 7/z.png, tabby/a.jpg; ")
     answer, reference = json.loads(found.stdout), json.loads(expected.stdout)
     assert sorted(answer["unreadable"]) == ["7/z.png", "tabby/a.jpg"] and len(answer["warnings"]) == 2
     figures = ("images", "artifacts", "classes", "all_wrong", "agreement")
@@ -270,7 +270,7 @@ def test_tables_and_the_worst_as_pictures(demo_bundle: Path, pictures: Path, run
     lines = [line.split() for line in shown.stdout.splitlines()]
     for figures in content["artifacts"]:
         assert [figures["artifact"], f"{figures['top1'] / 24:.1%}"] in [line[:2] for line in lines]
-    assert f"{len(content['all_wrong'])} picture(s)" in shown.stdout and "next: mvit2 predict" in shown.stdout
+    assert f"{len(content['all_wrong'])} image(s)" in shown.stdout and "next: mvit2 predict" in shown.stdout
     saved = sorted((tmp_path / "worst" / "here").iterdir())
     originals = [pictures / worst["picture"] for worst in content["worst"]]
     assert [p.read_bytes() for p in saved] == [p.read_bytes() for p in originals] and len(saved) == 3
@@ -301,5 +301,5 @@ def test_a_terminal_shows_a_bar_with_the_time_left(demo_bundle: Path, pictures: 
     os.close(master)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
     assert process.wait() == 0
-    assert re.search(r"evaluating 1 artifact\(s\) on 24 pictures .* +0/24 -:--:--", text)
+    assert re.search(r"evaluating 1 artifact\(s\) on 24 images .* +0/24 -:--:--", text)
     assert re.search(r"24/24 0:00:00", text) and "✓ evaluating" in text

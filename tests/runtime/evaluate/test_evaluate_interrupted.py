@@ -82,7 +82,7 @@ def test_a_signal_to_all_ends_cleanly(number: signal.Signals, session: Session) 
     assert session.process.returncode == 128 + number
     assert len(workers) == 2 and not psutil.wait_procs(workers, SECONDS)[1]
     warning, error = err.splitlines()
-    kept_in = f"of {PICTURES} pictures were done and are kept in {session.progress}; the same command goes on there."
+    kept_in = f"of {PICTURES} images were done and are kept in {session.progress}; the same command goes on there."
     assert warning == f" WARNING  {session.done} {kept_in}"
     assert error.startswith(f"error: interrupted by {number.name}")
     assert "error" in json.loads(out)
@@ -105,7 +105,7 @@ def test_a_killed_worker_is_one_line_and_the_rest_is_kept(session: Session) -> N
     _, err = session.process.communicate(timeout=SECONDS)
     warning, error = err.splitlines()
     assert session.process.returncode == 1 and not psutil.wait_procs([second], SECONDS)[1]
-    assert f"{session.done} of {PICTURES} pictures were done and are kept in" in warning
+    assert f"{session.done} of {PICTURES} images were done and are kept in" in warning
     assert error.startswith(
         "error: an evaluation worker was killed by SIGKILL, probably out of memory; rerun with fewer --processes."
     )

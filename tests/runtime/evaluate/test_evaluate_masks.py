@@ -311,7 +311,7 @@ def test_tables_and_the_worst_as_masks(bundles: dict[str, Path], pictures: Path,
     words = ("evaluate", bundle, broken.parent, "--ignore", IGNORED, "--worst", 2, "--resume", progress)
     shown = run(*words, "--processes", 1, "--save-worst", tmp_path / "worst")
     assert shown.returncode == 0, shown.stderr
-    assert "1 of 5 pictures cannot be read and count nowhere: JPEGImages/4.jpg" in shown.stderr
+    assert "1 of 5 images cannot be read and count nowhere: JPEGImages/4.jpg" in shown.stderr
     content = json.loads(run(*words, "--json").stdout)
     lines = [line.split() for line in shown.stdout.splitlines()]
     for figures in content["artifacts"]:

@@ -253,7 +253,7 @@ def test_ctrl_c_ends_its_cluster(demo_bundle: Path, many: Path, run: Run, tmp_pa
     done = progress.read_bytes().count(b"\n") - 1
     warning, error = err.splitlines()
     assert (process.returncode, done < MANY) == (130, True)
-    assert warning.startswith(f" WARNING  {done} of {MANY} pictures were done and are kept in {progress}")
+    assert warning.startswith(f" WARNING  {done} of {MANY} images were done and are kept in {progress}")
     assert error.startswith("error: interrupted by SIGINT")
     assert len(family) > 5 and not psutil.wait_procs(family, SECONDS)[1]
     assert listening and listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
