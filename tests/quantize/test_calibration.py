@@ -110,10 +110,10 @@ def test_copies_are_named_and_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("good", "bad", "options", "wrong"),
     [
-        (31, 0, {}, r"has 31 usable picture\(s\), accepted: 32 or more, 200 are better \(or --force, and"),
-        (31, 9, {}, r"has 31 usable picture\(s\)"),
-        (0, 3, {}, r"has 0 usable picture\(s\), accepted: 32 or more, 200 are better\.$"),
-        (0, 3, {"force": True}, r"has 0 usable picture\(s\), accepted: 32 or more, 200 are better\.$"),
+        (31, 0, {}, r"has 31 usable image\(s\), accepted: 32 or more, 200 are better \(or --force, and"),
+        (31, 9, {}, r"has 31 usable image\(s\)"),
+        (0, 3, {}, r"has 0 usable image\(s\), accepted: 32 or more, 200 are better\.$"),
+        (0, 3, {"force": True}, r"has 0 usable image\(s\), accepted: 32 or more, 200 are better\.$"),
         (0, 0, {}, "holds no images"),
         (32, 0, {"samples": 31}, "31 samples and seed 0 cannot be used; accepted: 32 samples or more, a seed from 0"),
         (32, 0, {"samples": 0, "force": True}, "0 samples .* accepted: 1 samples or more"),
@@ -159,7 +159,7 @@ def test_pictures_of_one_colour(colours: list[tuple[int, int, int] | None], refu
     if not refused:
         assert len(CalibrationSet(pixels, pixels, record).fit) == 32
         return
-    wrong = "all 32 calibration images are of one colour; accepted: pictures of the kind that the app will see"
+    wrong = "all 32 calibration images are of one colour; accepted: images of the kind that the app will see"
     with pytest.raises(UsageError, match=wrong):
         CalibrationSet(pixels, pixels, record)
     with pytest.raises(UsageError, match="all 24 calibration images are of one colour"):
