@@ -11,11 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
+from mvit2.export.apps.web_engines import engines_folder
 from mvit2.runtime.accelerators.table import ACCELERATORS
 from mvit2.runtime.machine import cpu_name, usable_cores
 from mvit2.versions import VERSION, installed
 
-from .apps.web_engines import engines_folder
 from .formats import FORMATS
 
 __all__ = ["Ability", "Examination", "examine"]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mvit2.export.convert.fold.deeplabv3 import PyramidForm
 from mvit2.network.architectures import without_backbone
 from mvit2.network.blocks import Block, block_of
 from mvit2.network.deeplabv3 import SpatialPyramid
@@ -18,8 +19,6 @@ from mvit2.network.mobilevit import SelfAttention
 from mvit2.network.mobilevit import TransformerLayer as MobileViTTransformerLayer
 from mvit2.network.mobilevitv2 import GlobalNorm, QueryKeyValue, SeparableSelfAttention, TransformerLayer
 from mvit2.network.network import Network
-
-from .fold.deeplabv3 import PyramidForm
 
 __all__ = ["network_blocks"]
 
