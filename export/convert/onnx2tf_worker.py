@@ -8,6 +8,9 @@ onnx2tf 1.28.8 exits 0 with a wrong model in three cases that this network meets
 2. For the same reason it does not reorder the input of a Conv of such a shape.
 3. A Resize with align_corners in a model of opset 18 or later becomes one without.
 
+A fourth is avoided: of a Transpose that moves axis 0 it guesses the order from sizes. No network of ours has one, and
+to_tflite.py refuses them.
+
 It also writes a SavedModel and a float16 model, which nobody reads here, in a quarter of its time. They are left out;
 the float32 model is the same, byte for byte.
 """
