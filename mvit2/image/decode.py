@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import struct
 import warnings
@@ -85,6 +86,10 @@ _DAMAGE: Final = (
     struct.error,
     zlib.error,
 )
+
+
+# What Pillow logs of damaged files it raises, too; a program that has no logging of its own would print it.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def load_image(source: ImageSource) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import struct
 import tracemalloc
@@ -301,3 +302,11 @@ def test_no_memory_for_a_picture_is_the_picture_s_fault(tmp_path: Path, monkeypa
     monkeypatch.setattr(Image.Image, "convert", full)
     with pytest.raises(ImageError, match="needs more memory than there is"):
         load_image(tmp_path / "x.png")
+
+
+def test_pillow_s_log_is_not_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a program without logging: pytest's handlers are taken away."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logging.getLogger("PIL.TiffImagePlugin").error("More samples per pixel than can be decoded")
+    logging.getLogger("other").error("this is printed")
+    assert capsys.readouterr().err == "this is printed\n"
