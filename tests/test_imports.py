@@ -201,6 +201,7 @@ AT_MODULE_LEVEL = {
         "export/convert/to_onnx.py",
         "export/convert/to_tflite.py",
         "quantize/write/onnx_graph.py",
+        "quantize/write/onnx_norms.py",
         "quantize/write/onnx_qdq.py",
     },
     "ai_edge_litert": {

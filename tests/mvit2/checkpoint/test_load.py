@@ -175,6 +175,21 @@ def other_network(kind: str, config: bool = True) -> Callable[[Path], None]:
     return replace_folder
 
 
+def called(model_type: str) -> Callable[[Path], None]:
+    """A network of version 1 whose config.json says another family."""
+
+    def change_folder(folder: Path) -> None:
+        other_network("MobileViTForImageClassification")(folder)
+        changed(model_type=model_type)(folder)
+
+    return change_folder
+
+
+def retensored_version_1(folder: Path) -> None:
+    other_network("MobileViTForImageClassification")(folder)
+    retensored(headless, False)(folder)
+
+
 def retensored(change: Callable[[dict[str, Tensor]], Any], keep_config: bool = True) -> Callable[[Path], None]:
     def change_file(folder: Path) -> None:
         tensors = load_file(folder / SAFE)
@@ -197,10 +212,10 @@ def headless(tensors: dict[str, Tensor]) -> None:
 
 STEM = "mobilevitv2.conv_stem.convolution.weight"
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "version 1": (other_network("MobileViTForImageClassification"), r"'mobilevit', expected 'mobilevitv2'.*version 1"),
-    "version 1, no config": (other_network("MobileViTForImageClassification", False), r"not a MobileViTV2 classifier"),
+    "version 1 called 2": (called("mobilevitv2"), r"the tensors do not fit this network: .*mobilevit\.conv_1x1_exp"),
+    "version 1, no head": (retensored_version_1, r"no classifier among its tensors"),
     "resnet": (changed(model_type="resnet"), r"model_type is 'resnet', expected 'mobilevitv2'"),
-    "backbone": (other_network("MobileViTV2Model"), r"not a MobileViTV2 classifier or segmenter: none of the stems"),
+    "backbone": (other_network("MobileViTV2Model"), r"not a MobileViTV2 or MobileViT classifier or segmenter: none of the stems"),
     "no head": (retensored(headless), r"2 missing \(classifier\.weight, classifier\.bias\)"),
     "no head, no config": (retensored(headless, False), r"no classifier among its tensors"),
     "scalar stem": (retensored(lambda t: t.update({STEM: torch.ones(())}), False), r"a stem of \(\) and a head of"),
