@@ -111,7 +111,7 @@ class Quantiser:
         references: dict[FormatName, FloatReference] = {}
         for format, precision in self.wanted:
             file = self.float_files[format].with_name(FORMATS[format].file(precision))
-            with self.listener.step(f"{file.name}: write, run on {len(calibrated.validation.pixels)} pictures"):
+            with self.listener.step(f"{file.name}: write, run on {len(calibrated.validation.pixels)} images"):
                 if format not in references:
                     references[format] = self._float_reference(format, calibrated.validation)
                 task = _Task(file, format, precision, calibrated.images, references[format], simulated)

@@ -82,7 +82,7 @@ def find_ranges(
         reference = simulation.logits(calibration.held_out)
     simulation.set_modes(modes())
     search = _Search(simulation, calibration, reference)
-    with step(f"int8: measure ranges on {len(calibration.fit)} pictures"):
+    with step(f"int8: measure ranges on {len(calibration.fit)} images"):
         search.measure()
     with step("int8: equalise outlier channels"):
         search.equalise()
