@@ -215,7 +215,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "version 1 called 2": (called("mobilevitv2"), r"the tensors do not fit this network: .*mobilevit\.conv_1x1_exp"),
     "version 1, no head": (retensored_version_1, r"no classifier among its tensors"),
     "resnet": (changed(model_type="resnet"), r"model_type is 'resnet', expected 'mobilevitv2'"),
-    "backbone": (other_network("MobileViTV2Model"), r"not a MobileViTV2 or MobileViT classifier or segmenter: none of the stems"),
+    "backbone": (
+        other_network("MobileViTV2Model"),
+        r"not a MobileViTV2 or MobileViT classifier or segmenter: none of the stems",
+    ),
     "no head": (retensored(headless), r"2 missing \(classifier\.weight, classifier\.bias\)"),
     "no head, no config": (retensored(headless, False), r"no classifier among its tensors"),
     "scalar stem": (retensored(lambda t: t.update({STEM: torch.ones(())}), False), r"a stem of \(\) and a head of"),
