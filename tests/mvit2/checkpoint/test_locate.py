@@ -21,7 +21,7 @@ SAFE, PICKLE = "model.safetensors", "pytorch_model.bin"
 
 
 def test_keywords() -> None:
-    assert KEYWORDS == ("auto", "demo", "untrained") and bundled_variants() == ["0.5", "1.0"]
+    assert KEYWORDS == ("auto", "demo", "untrained") and bundled_variants() == ["0.5", "1.0", "xx-small"]
     demo, untrained = locate("demo", "0.5"), locate("untrained", "2.0")
     assert (demo.name, demo.origin, demo.warning) == ("demo20", "bundled", None)
     assert demo.weights and demo.config and demo.preprocessor and demo.weights.name == SAFE
