@@ -60,7 +60,7 @@ def export_bundle(call: ExportCall) -> Bundle:
     >>> bundle.path, bundle.warnings
 
     ``weights`` is a name, a hub id, a file, a folder, or a torch module in memory: a network of mvit2, transformers'
-    MobileViTV2ForImageClassification or ForSemanticSegmentation, timm's mobilevitv2. The module is not changed. For
+    MobileViT(V2)ForImageClassification or ForSemanticSegmentation, timm's mobilevit(v2). The module is not changed. For
     it, ``name`` becomes a part of the bundle's name, and ``preprocess`` says how an image becomes its pixels: a
     PreprocessSpec, or the content of a preprocessor_config.json.
 

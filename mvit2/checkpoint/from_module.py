@@ -44,8 +44,9 @@ def checkpoint_of(
     """What ``module`` is, as mvit2.checkpoint.load.load_checkpoint gives it for a folder of that name.
 
     Args:
-        module: a Network of ours, transformers' MobileViTV2ForImageClassification or ForSemanticSegmentation, timm's
-            mobilevitv2. On any device, of any float type, in training or not; neither it nor its weights are changed.
+        module: a Network of ours, transformers' MobileViT(V2)ForImageClassification or ForSemanticSegmentation, timm's
+            mobilevit or mobilevitv2. On any device, of any float type, in training or not; neither it nor its weights
+            are changed.
         name: becomes a part of the bundle's name; None: "custom".
         preprocess: a PreprocessSpec, or the content of a preprocessor_config.json. None: that of the published
             checkpoints, with a warning.
@@ -54,7 +55,7 @@ def checkpoint_of(
     Raises:
         UsageError: unknown task or variant.
         CheckpointError: another architecture, a configuration that cannot be honoured, a module that computes
-            something else than {row_of(checkpoint.config).title} does with its tensors. As load_checkpoint.
+            something else than its architecture does with its tensors. As load_checkpoint.
     """
     where = f"the {type(module).__name__} in memory"
     opened = _opened(module, where, name or _NAME, task)

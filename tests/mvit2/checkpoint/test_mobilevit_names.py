@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import MobileViTConfig as TheirConfig
 from transformers import MobileViTForImageClassification, MobileViTForSemanticSegmentation
 
+from mvit2.checkpoint.from_module import checkpoint_of
 from mvit2.checkpoint.load import load_checkpoint
 from mvit2.checkpoint.tensor_names import architecture_of, to_hf_names
 from mvit2.errors import CheckpointError
@@ -192,3 +193,19 @@ def test_a_file_that_lacks_a_layer_is_refused(lost: str, tmp_path: Path) -> None
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(str(tmp_path / "x.safetensors"))
     assert lost in str(caught.value) and "\n" not in str(caught.value)
+
+
+# ---- modules in memory ----
+
+
+@pytest.mark.parametrize("whose", ["transformers", "timm"])
+def test_a_module_in_memory(whose: str, oracles: ModuleType) -> None:
+    """It is compared with ours where it is opened, so a wrong order of query, key and value could not pass."""
+    if whose == "timm":
+        module = oracles.timm_network("xx-small", classes=5)
+    else:
+        said = {name: list(getattr(SIZES["xx-small"], name)) for name in ("hidden_sizes", "neck_hidden_sizes")}
+        _, module = oracles.hugging_face({**said, "expand_ratio": 2.0, "id2label": oracles.named(5)}, "mobilevit")
+    opened = checkpoint_of(module)
+    assert (opened.architecture, opened.variant, opened.config.num_labels) == (MOBILEVIT, "xx-small", 5)
+    assert opened.preprocess.channel_order == ("RGB" if whose == "timm" else "BGR")
