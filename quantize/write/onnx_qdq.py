@@ -187,10 +187,15 @@ class _Rewrite(OnnxEdit):
 
     def _read_once(self, sigmoid: NodeProto, product: NodeProto) -> None:
         """SiLU over rows: with one reader of the DequantizeLinear before it, as above."""
-        flat = new_node("Flatten", [sigmoid.input[0]], f"{product.output[0]}_flat", axis=1)
+        size, y = self.sizes.get(sigmoid.input[0], []), product.output[0]
+        flat = new_node("Flatten", [sigmoid.input[0]], f"{y}_flat", axis=1)
         set_inputs(sigmoid, [flat.output[0]])
         set_inputs(product, [flat.output[0], sigmoid.output[0]])
         self._replace(sigmoid, [flat, sigmoid])
+        if len(size) > 2:
+            shape = self._constant(f"{y}_shape", np.array([0, *size[1:]]))  # 0: as it is
+            product.output[0] = f"{y}_product"
+            self._replace(product, [product, new_node("Reshape", [product.output[0], shape], y)])
 
     def _mark_input(self, tensor: str, layer: LayerPlan) -> None:
         """The input, back over what only moves it, unless the layer before made it uint8."""
