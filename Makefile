@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist
 unexport PYTHONDONTWRITEBYTECODE
 DEMO := build/demo/mobilevitv2-0.5-demo20
 
-.PHONY: demo test test-all lint types dist cli.md peers toolchains accelerators clean
+.PHONY: demo test test-all lint types dist cli.md peers headline toolchains accelerators clean
 
 demo: $(VENV)/export.installed
 	$(BIN)/mvit2-export --variant 0.5 --weights demo --output build/demo --overwrite

@@ -242,7 +242,11 @@ BUNDLE = [
     ("info {w}/bad/truncated.tflite", 1, ["truncated.tflite: LiteRT cannot open it"]),
 ]
 CHECKPOINT = [
-    ("export --weights {w}/bad/resnet.safetensors", 1, ["not a MobileViTV2 classifier", "first of which is 'conv1"]),
+    (
+        "export --weights {w}/bad/resnet.safetensors",
+        1,
+        ["not a MobileViTV2 or MobileViT classifier", "first of which is 'conv1"],
+    ),
     ("export --weights {w}/bad/misshapen.safetensors", 1, ["do not fit", "classifier.weight is 20x128, expected 20x2"]),
     ("export --weights {w}/bad/truncated.safetensors", 1, ["not a complete safetensors file", "fetch it again."]),
     ("export --weights {w}/bad/good.safetensors --variant 1.0", 1, ["holds width 0.5, --variant says 1.0: correct it"]),

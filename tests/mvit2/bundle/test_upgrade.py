@@ -92,8 +92,9 @@ def test_an_old_classifier_answers(name: str) -> None:
 @every
 def test_the_page_is_given_a_manifest_of_today(name: str) -> None:
     served = bundle_files(BUNDLES / name)[f"/bundle/{MANIFEST}"]
-    content = served.read()
-    assert content is not None and json.loads(content)["schema_version"] == SCHEMA_VERSION
+    with served.open() as stream:
+        content = stream.read()
+    assert json.loads(content)["schema_version"] == SCHEMA_VERSION
     assert [list(one) for one in json.loads(content)["artifacts"][0]["outputs"]]
 
 

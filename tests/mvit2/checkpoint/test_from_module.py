@@ -134,10 +134,20 @@ def _poisoned() -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "options", "error", "message"),
     [
-        (lambda: nn.Linear(2, 3), {}, CheckpointError, "the Linear in memory: not a MobileViTV2 classifier"),
+        (
+            lambda: nn.Linear(2, 3),
+            {},
+            CheckpointError,
+            "the Linear in memory: not a MobileViTV2 or MobileViT classifier",
+        ),
         (_doubled, {}, CheckpointError, "the _Doubled in memory computes something else"),
         (_poisoned, {}, CheckpointError, "with NaN or Inf"),
-        (lambda: nn.Sequential(our_module()), {}, CheckpointError, "not a MobileViTV2 classifier or segmenter"),
+        (
+            lambda: nn.Sequential(our_module()),
+            {},
+            CheckpointError,
+            "not a MobileViTV2 or MobileViT classifier or segmenter",
+        ),
         (our_module, {"task": "segment"}, CheckpointError, "holds an image classifier"),
         (our_module, {"task": "segmnt"}, UsageError, "Did you mean 'segment'?"),
         (our_module, {"variant": "2.0"}, CheckpointError, "holds width 0.125, --variant says 2.0"),

@@ -144,6 +144,7 @@ def test_every_tensor_of_apples_checkpoints_finds_its_place(model: MobileViTV2Cl
     ("stem", "layout"),
     [
         ("mobilevitv2.conv_stem.convolution.weight", "huggingface"),
+        ("mobilevit.conv_stem.convolution.weight", "huggingface"),
         ("stem.conv.weight", "timm"),
         ("conv_1.block.conv.weight", "cvnets"),
     ],
@@ -152,12 +153,12 @@ def test_layout_of(stem: str, layout: str) -> None:
     assert layout_of({"other": torch.zeros(1), stem: torch.zeros(1)}, "x") == layout
 
 
-@pytest.mark.parametrize("names", [["mobilevit.conv_stem.convolution.weight", "b"], ["features.0.0.weight"], []])
+@pytest.mark.parametrize("names", [["mobilevitv3.conv_stem.convolution.weight", "b"], ["features.0.0.weight"], []])
 def test_unknown_layouts(names: list[str]) -> None:
     with pytest.raises(CheckpointError) as caught:
         layout_of(dict.fromkeys(names, torch.zeros(1)), "file.bin")
     message = str(caught.value)
-    assert message.startswith("file.bin: not a MobileViTV2 classifier") and "\n" not in message
+    assert message.startswith("file.bin: not a MobileViTV2 or MobileViT classifier") and "\n" not in message
     assert f"its {len(names)} tensors" in message and repr((names or ["none"])[0]) in message
 
 
