@@ -16,7 +16,7 @@ from mvit2.errors import OutputError
 from mvit2.held_signals import finish, signals_held
 from mvit2.scratch import remove_dead
 
-from .swap import hidden, recover, swap
+from .swap import hidden, left_beside, recover, swap
 
 __all__ = ["check_files", "check_parent", "check_target", "files_under_construction", "under_construction"]
 
@@ -47,6 +47,8 @@ def _recover(target: Path, say: Callable[[str], object]) -> None:
     """Raises OutputError: another process writes ``target``."""
     if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
         return
+    if not left_beside(target) and not _lock_of(target).exists():
+        return  # a refusal leaves the folder as it was, its time included
     with suppress(OSError), _claimed(target):  # what cannot be written is refused below
         for sentence in recover(target):
             say(sentence)
@@ -55,7 +57,7 @@ def _recover(target: Path, say: Callable[[str], object]) -> None:
 def check_parent(folder: Path) -> None:
     """Refuse a folder in which nothing can be made, before its content's name is known. Raises OutputError."""
     _check_ancestors(folder)
-    _check_writable(folder)
+    _check_writable(folder, next(one for one in (folder, *folder.parents) if one.exists()))
 
 
 def check_files(folder: Path, names: Iterable[str], overwrite: bool) -> None:
@@ -75,10 +77,12 @@ def _check_ancestors(folder: Path) -> None:
             raise OutputError(f"--output {folder}: {ancestor} is a file; name a folder.")
 
 
-def _check_writable(folder: Path) -> None:
+def _check_writable(folder: Path, nearest: Path | None = None) -> None:
+    """``nearest``: the part of it that is there, where it is not to be made yet."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        if nearest is None:
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=nearest or folder):
             pass
     except OSError as error:
         raise OutputError(f"--output {folder} cannot be written ({error.strerror}); choose another folder.") from None
@@ -140,7 +144,7 @@ def files_under_construction(folder: Path) -> Iterator[Path]:
 @contextmanager
 def _claimed(target: Path) -> Iterator[None]:
     """Nobody else writes ``target`` meanwhile. Raises OutputError: somebody does. A dead process claims nothing."""
-    claim = target.with_name(f".{target.name}.lock")
+    claim = _lock_of(target)
     descriptor: int | None = None
     try:
         with signals_held():
@@ -152,6 +156,10 @@ def _claimed(target: Path) -> Iterator[None]:
         if descriptor is not None:
             finish(lambda: claim.unlink(missing_ok=True))
             os.close(descriptor)
+
+
+def _lock_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
 
 
 def _claim(claim: Path) -> int | None:

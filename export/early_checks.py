@@ -10,7 +10,7 @@ from mvit2.image.dataset import find_images
 from .atomic import check_parent
 from .request import ExportRequest
 
-__all__ = ["refuse_early"]
+__all__ = ["refuse_early", "refuse_output_file"]
 
 
 def refuse_early(request: ExportRequest, writes: bool = True) -> None:

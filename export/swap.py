@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mvit2.held_signals import signals_held
 
-__all__ = ["NEW", "hidden", "recover", "swap"]
+__all__ = ["NEW", "hidden", "left_beside", "recover", "swap"]
 
 NEW, _OLD = "new", "old"
 _AT_FDCWD, _EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
@@ -53,9 +53,15 @@ def recover(target: Path) -> tuple[str, ...]:
 
     Nobody may be writing ``target``.
     """
+    return tuple(
+        _recovered(one, target) for one in sorted(left_beside(target), key=lambda one: one.suffix != f".{_OLD}")
+    )
+
+
+def left_beside(target: Path) -> list[Path]:
+    """The hidden folders of ``target``: of a process that writes it now, or of killed ones."""
     named = re.compile(re.escape(f".{target.name}.") + rf"[0-9a-f]{{8}}\.({NEW}|{_OLD})")
-    left = [entry for entry in target.parent.iterdir() if named.fullmatch(entry.name)] if target.parent.is_dir() else []
-    return tuple(_recovered(one, target) for one in sorted(left, key=lambda one: one.suffix != f".{_OLD}"))
+    return [entry for entry in target.parent.iterdir() if named.fullmatch(entry.name)] if target.parent.is_dir() else []
 
 
 def _recovered(left: Path, target: Path) -> str:

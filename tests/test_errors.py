@@ -113,7 +113,7 @@ def test_did_you_mean(received: str, accepted: tuple[str, ...], expected: str) -
 # ---- __all__ ----
 
 # Public names that are no interface: blocks of the network, steps that tests call.
-SHORTER = {"mvit2/network/mobilevitv2.py", "export/convert/onnx2tf_worker.py"}
+SHORTER = {"mvit2/network/mobilevit.py", "mvit2/network/mobilevitv2.py", "export/convert/onnx2tf_worker.py"}
 LISTED = [path for path in SOURCES if "__all__" in path.read_text(encoding="utf-8")]
 
 

@@ -172,7 +172,7 @@ def test_a_module_in_memory_gives_the_files_that_its_folder_gives(
 
 
 def test_steps_are_heard(bundle: mvit2.Bundle, heard: Heard) -> None:
-    assert [title.split()[0] for title in heard.steps] == ["load", "torch:", "ONNX:", "bundle:"]
+    assert [title.split()[0] for title in heard.steps] == ["load", "torch:", "ONNX:", "ONNX:", "bundle:"]
     assert heard.steps[0] == "load weights of the MobileViTV2ForImageClassification in memory"
     (said,) = bundle.warnings
     assert said.startswith("the parity proves NOTHING") and heard.warnings == [said]  # as nobody trained the module

@@ -131,6 +131,6 @@ def _opencv() -> Any:
     try:
         cv2: Any = import_module("cv2")
     except ImportError:
-        raise MissingEngineError("cv2 (OpenCV, for videos and cameras)", "opencv") from None
+        raise MissingEngineError("opencv-python-headless", "opencv") from None
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot open is told by us
     return cv2
