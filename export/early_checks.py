@@ -28,5 +28,5 @@ def refuse_early(request: ExportRequest, writes: bool = True) -> None:
 def refuse_output_file(file: Path) -> None:
     """For a command that writes one file after minutes of work. Raises OutputError: it could not be written."""
     if file.is_dir():
-        raise OutputError(f"--output {file} is a folder; name a file.")
+        raise OutputError(f"{file} is a folder; remove it, or name a file with --output.")
     check_parent(file.expanduser().absolute().parent)

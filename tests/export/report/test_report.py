@@ -267,7 +267,7 @@ def test_what_cannot_be_written_leaves_nothing(demo_bundle: Path, tmp_path: Path
     (bundle / "report.html").mkdir()
     before = sorted(p.name for p in bundle.iterdir())
     done = run("report", bundle, "--runs", 1)
-    assert done.returncode == 1 and "report.html cannot be written (Is a directory)" in done.stderr
+    assert done.returncode == 1 and "report.html is a folder; remove it" in done.stderr
     assert sorted(p.name for p in bundle.iterdir()) == before
 
 
