@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from mvit2.bundle.manifest import DEFAULT_SAMPLES, DEFAULT_SEED, IO, OutputKind, Precision
 from mvit2.bundle.proofs import PLACES
 from mvit2.image.preprocess_choice import parse_channel_order, parse_crop, parse_resample, parse_resize
+from mvit2.network.architectures import ARCHITECTURES, DEFAULT_VARIANT
 from mvit2.tasks import TASKS
 
 from .formats import FORMATS, IN_ALL, FormatName
@@ -42,6 +43,7 @@ _NAMED = ", ".join(f"{row.name} ({row.hint})" if row.hint else row.name for row 
 _FORMATS_HELP = f"{_NAMED} or all, which is {' and '.join(IN_ALL)}; repeatable."
 _USUAL = ", ".join(f"{precision} for {row.title}" for row in FORMATS.values() for precision in row.usual)
 _QUANTIZE_HELP = f"none, {', '.join(QUANTIZE)}; repeatable. Default: {_USUAL}."
+_VARIANTS = ", ".join(f"{' '.join(row.variants)} ({row.title})" for row in ARCHITECTURES.values())
 PLACES_HELP = f"{', '.join(f'{name}[:CHIP]' if chips else name for name, chips in PLACES.items())} or all; repeatable."
 
 
@@ -66,8 +68,8 @@ class ExportOptions:
         default=None,
         metadata=option(
             str,
-            "WIDTH",
-            "0.5 0.75 1.0 1.25 1.5 1.75 2.0; default: the checkpoint's, or 1.0.",
+            "VARIANT",
+            f"{_VARIANTS}; default: the checkpoint's, or {DEFAULT_VARIANT}.",
             panel=_INPUT,
             recorded=False,
         ),

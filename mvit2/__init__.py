@@ -1,4 +1,4 @@
-"""mvit2: a MobileViTV2 checkpoint in, a verified folder for Android or iOS out.
+"""mvit2: a MobileViT or MobileViTV2 checkpoint in, a verified folder for Android or iOS out.
 
 >>> bundle = mvit2.export_bundle("apple/mobilevitv2-1.0-imagenet1k-256", output="build")
 >>> mvit2.load(bundle.path).predict("coffee.jpg")

@@ -49,7 +49,7 @@ class ModelCard:
 
     Attributes:
         name: of the bundle.
-        variant: the width, such as "1.0".
+        variant: a width or size, such as "1.0" or "xx-small".
         labels: class names by index.
         output_kind: of a segmentation network.
         display_names: locale such as "de" or "pt-BR" -> names to show, by index; MediaPipe's display_names_locale
