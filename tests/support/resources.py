@@ -60,7 +60,7 @@ RESOURCES = (
     Resource(
         "heavy",
         "takes CPU seconds for what smaller tests say nearly as well: learned ranges, the larger widths",
-        places=("quantize/test_bias_correction.py",),
+        places=("export/convert/test_half_precision.py", "export/test_widths.py", "quantize/test_bias_correction.py"),
     ),
     Resource("toolchain", "compiles the sources for apps: C, JavaScript, Kotlin, Swift", places=("app_sources",)),
     Resource("browser", "looks at pages in Chromium", frozenset({"launch"}), ("page",)),
@@ -73,7 +73,11 @@ RESOURCES = (
         places=("export/test_interrupted.py", "runtime/evaluate/test_evaluate_interrupted.py"),
     ),
     Resource("timing", "measures times, or keeps all cores busy", alone=True),
-    Resource("processes", "compares the command in a process of its own with the one in the process of the tests"),
+    Resource(
+        "processes",
+        "starts a process of ours for each case: for what its environment does, or beside the one of the tests",
+        places=("mvit2/checkpoint/test_hub.py",),
+    ),
     Resource("accelerator", "needs a device or a compiler of an accelerator", places=("accelerators",)),
     Resource("emulated", "runs in an emulator of other hardware"),
 )
