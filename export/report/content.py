@@ -9,7 +9,7 @@ from typing import Any
 
 from mvit2.bundle.manifest import Engine
 from mvit2.difference import MEASURES
-from mvit2.network.architectures import network_title
+from mvit2.network.architectures import network_title, transformer_title
 from mvit2.network.blocks import Block
 from mvit2.runtime.accelerators.standing import standings, unproven
 from mvit2.runtime.tasks.outputs import output_of
@@ -92,6 +92,7 @@ def content(report: Report) -> dict[str, Any]:
         "golden_files": [f for f in manifest.files if f.path.startswith("golden/")],
         "kinds": _by_kind(report),
         "left_out": {a.file.path: dict(Counter(a.graph.not_delegated or ())) for a in manifest.artifacts},
+        "transformer_title": transformer_title(manifest.architecture),
         "network": Markup(draw_network(manifest.blocks)) if manifest.blocks else None,
         "tradeoff_plot": _tradeoff(report),
         "latency_plot": Markup(latency_plot(report.timing.trials)) if report.timing else None,

@@ -43,6 +43,7 @@ __all__ = [
     "published_identity",
     "read_config",
     "row_of",
+    "transformer_title",
     "without_backbone",
 ]
 
@@ -122,6 +123,7 @@ class Architecture:
             its group 1 is the variant.
         recipes: the preprocessing of checkpoints that bring none, by whose naming their tensors have.
         blocks: pattern of the backbone's blocks, by their modules.
+        transformer: what its transformer layers do, and the axes of their output where these are not a map's.
         chains: for quantize/learn.
     """
 
@@ -137,6 +139,7 @@ class Architecture:
     file_name: str
     recipes: Mapping[Layout, default_preprocess.Recipe]
     blocks: str
+    transformer: str
     chains: ChainRules
     aliases: Mapping[str, str] = field(default_factory=dict)
 
@@ -226,6 +229,7 @@ MOBILEVITV2 = Architecture(
     recipes=default_preprocess.MOBILEVITV2,
     blocks=r"conv_stem|encoder\.layer\.\d+\."
     r"((transformer\.)?layer\.\d+|downsampling_layer|conv_kxk|conv_1x1|layernorm|conv_projection)",
+    transformer="separable self-attention over patches",
     chains=ChainRules(
         after_float=("conv_projection", "classifier", "pooled", "context"),
         inside=".transformer.",
@@ -269,6 +273,7 @@ MOBILEVIT = Architecture(
     recipes=default_preprocess.MOBILEVIT,
     blocks=r"conv_stem|conv_1x1_exp|encoder\.layer\.\d+\."
     r"((transformer\.)?layer\.\d+|downsampling_layer|conv_kxk|conv_1x1|layernorm|conv_projection|fusion)",
+    transformer="self-attention between patches; its output is (patches, positions in a patch, channels)",
     chains=ChainRules(
         after_float=("conv_projection", "fusion", "classifier", "pooled", "context"),
         inside=".transformer.",
@@ -345,6 +350,12 @@ def network_title(architecture: str, variant: str) -> str:
     """Such as "MobileViTV2 of width 1.0"; of an architecture that is not known here, its names as they are."""
     row = ARCHITECTURES.get(architecture)
     return f"{row.title} of {row.variant_noun} {variant}" if row else f"{architecture} {variant}"
+
+
+def transformer_title(architecture: str) -> str:
+    """What the transformer layers of an architecture do; of one that is not known here, "self-attention"."""
+    row = ARCHITECTURES.get(architecture)
+    return row.transformer if row else "self-attention"
 
 
 def without_backbone(module: str) -> str:

@@ -20,6 +20,8 @@ from mvit2.errors import CheckpointError, UsageError
 from mvit2.export.apps.templates import content
 from mvit2.export.convert.block_costs import network_blocks
 from mvit2.export.convert.fold import export_form
+from mvit2.export.report.gather import Report
+from mvit2.export.report.html import page
 from mvit2.export.request import ExportRequest
 from mvit2.export.resolve import bundle_name
 from mvit2.network import architectures
@@ -192,6 +194,20 @@ def test_what_is_neither_is_refused_by_both_names(tmp_path: Path) -> None:
         architecture_of({"conv.weight": torch.zeros(1)}, "x")
     with pytest.raises(CheckpointError, match="model_type is 'resnet', expected 'mobilevitv2' or 'tiny'"):
         architectures.read_config({"model_type": "resnet"}, "config.json")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [
+        ("mobilevitv2", "separable self-attention over patches"),
+        ("mobilevit", "self-attention between patches; its output is (patches, positions in a patch, channels)"),
+        ("of-tomorrow", "self-attention"),
+    ],
+)
+def test_the_drawing_says_what_a_transformer_layer_is(architecture: str, said: str) -> None:
+    manifest = replace(read_manifest(OLD), architecture=architecture)
+    report = Report(manifest, (), (), None, None, (), (), (), {})
+    assert f"transformer layer: {said}</li>" in page(report)
 
 
 @pytest.mark.usefixtures("second")
