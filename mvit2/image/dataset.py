@@ -130,7 +130,7 @@ def labelled_images(source: Path, labels: Sequence[str], synsets: Path | None = 
         pictures = find_images(source)
         loose = [p for p in pictures if p.parent == source]
         if loose:
-            raise UsageError(f"{loose[0]} lies in no class folder; accepted: {source}/CLASS/PICTURE, or a CSV file.")
+            raise UsageError(f"{loose[0]} lies in no class folder; accepted: {source}/CLASS/IMAGE, or a CSV file.")
         return [(p, number(p.relative_to(source).parts[0])) for p in pictures]
     return [(path, number(label)) for path, label in listed(source, "label")]
 

@@ -92,7 +92,7 @@ def _open(target: str, variant: str | None, labels: Path | None) -> Subject:
         try:
             checkpoint = load_checkpoint(target, variant, labels)
         except UsageError as error:
-            raise UsageError(f"{target!r} holds no {MANIFEST}, so it is no bundle, and: {error}") from None
+            raise UsageError(f"{target!r} holds no {MANIFEST}, so it is not a bundle, and: {error}") from None
     if checkpoint.task is not CLASSIFY:
         raise UsageError(
             f"{target} holds {checkpoint.task.network}; audit is for image classifiers. Export it once for each "
@@ -155,7 +155,7 @@ def _conclude(found: Audit, target: str, write: bool) -> dict[str, Any]:
     from mvit2.export.audit_checkpoint import PREPROCESSOR, settings, write_settings
     from mvit2.runtime.audit.candidates import changes
 
-    told = [("told by these pictures", found.certain), ("not told, so left as configured", found.open)]
+    told = [("decided by these images", found.certain), ("not decided, so left as configured", found.open)]
     sure = "; ".join(f"{what}: {', '.join(axes)}" for what, axes in told if axes)
     if found.right:
         screen.result(

@@ -104,7 +104,7 @@ def evaluate(
         screen.result(f"copied: {save_worst} ({len(found.worst)} images, the worst first)")
     if resume is not None:
         screen.result(f"what was found of each image: {resume}")
-    screen.result(f"next: mvit2 predict {bundle} PICTURE shows what each artifact says of one")
+    screen.result(f"next: mvit2 predict {bundle} IMAGE shows what each artifact says of one")
     empty, skipped = list(plan.empty), dict(plan.skipped)
     content = {"bundle": str(bundle), "source": str(source), "empty_classes": empty, "skipped": skipped}
     screen.json({**content, **asdict(found), "warnings": screen.warnings})

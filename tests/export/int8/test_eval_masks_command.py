@@ -85,7 +85,7 @@ def test_the_figures_of_the_export_are_those_of_evaluate(
     if falls_back:
         assert quantisation.fidelity.agreement >= 0.999
         columns = done.stdout.split("what the target costs")[1].splitlines()[1]
-        assert columns.split("  ")[1:3] == ["same pixels", "mIoU"]
+        assert columns.split("  ")[1:3] == ["pixel agreement", "mIoU"]
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_every_section_and_plot_has_a_size(size: str, look: Callable[..., Seen],
     assert all(box["width"] > 250 and box["height"] > 80 for box in boxes.values())
     drawings = page.query_selector_all("figure > svg")
     sizes = [drawing.bounding_box() for drawing in drawings]
-    plots = 3 if page.query_selector("#examples .card") else 2  # masks have no plot of top-1
+    plots = 4 if page.query_selector("#examples .card") else 3  # masks have no plot of top-1
     assert [d.get_attribute("class") for d in drawings] == ["plot"] * plots + ["net"]
     assert all(s["width"] > 250 and s["height"] > 80 for s in sizes)
     shown = page.evaluate(

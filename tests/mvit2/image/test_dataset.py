@@ -114,7 +114,7 @@ def test_a_label_that_is_a_number_wins_over_the_index(tmp_path: Path) -> None:
         (["6/a.jpg"], r"'6' is none of the network's 6 classes"),
         (["-1/a.jpg"], r"'-1' is none of the network's 6 classes"),
         (["crane/a.jpg"], r"'crane' is the label of the classes \[2, 4\]; accepted: the index of one"),
-        (["hen/a.jpg", "b.jpg"], r"b\.jpg lies in no class folder; accepted: .*/CLASS/PICTURE, or a CSV file"),
+        (["hen/a.jpg", "b.jpg"], r"b\.jpg lies in no class folder; accepted: .*/CLASS/IMAGE, or a CSV file"),
         (["hen/a.txt"], "holds no images"),
     ],
 )

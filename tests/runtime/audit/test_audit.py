@@ -378,7 +378,7 @@ def test_a_bundle_on_swapped_pictures(demo_bundle: Path, labelled: Labelled, run
         ("apple/mobilevitv2-1.0 {table} --set", 2, "--set cannot change 'apple/mobilevitv2-1.0', which is no folder"),
         ("{bundle} {table} --variant 0.5", 2, "which knows its variant and classes; leave out"),
         ("{bundle} {table} --images 0", 2, "images is 0, accepted: 1 or more"),
-        ("{tmp}/nowhere {table}", 2, "holds no manifest.json, so it is no bundle, and: "),
+        ("{tmp}/nowhere {table}", 2, "holds no manifest.json, so it is not a bundle, and: "),
         ("{tmp} {table}", 1, "expected model.safetensors or"),
         ("{bundle} {tmp}", 2, "holds no images; accepted"),
     ],
