@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["finish", "signals_held"]
+__all__ = ["INTERRUPTS", "finish", "signals_held"]
 
-_INTERRUPTS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
+INTERRUPTS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def signals_held() -> Iterator[None]:
     def hold(number: int, frame: FrameType | None) -> None:
         came.append(number)
 
-    held = {each: signal.getsignal(each) for each in _INTERRUPTS}
+    held = {each: signal.getsignal(each) for each in INTERRUPTS}
     held = {each: before for each, before in held.items() if before not in (signal.SIG_IGN, None)}  # nohup; of C
     for each in held:
         signal.signal(each, hold)

@@ -23,10 +23,9 @@ from typing import IO, Any
 import typer
 
 from mvit2.errors import BundleError
+from mvit2.held_signals import INTERRUPTS
 from mvit2.native_calls import Notes, note_into
 from mvit2.worker_process import how_it_ended
-
-from .interrupt import INTERRUPTS
 
 __all__ = ["guarded", "in_this_process", "leave"]
 

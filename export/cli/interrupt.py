@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
-__all__ = ["INTERRUPTS", "Interrupted", "install", "raise_if_swallowed"]
+from mvit2.held_signals import INTERRUPTS
 
-INTERRUPTS = [s for s in signal.Signals if s.name in ("SIGINT", "SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
+__all__ = ["Interrupted", "install", "raise_if_swallowed"]
+
 _received: int | None = None
 
 

@@ -16,6 +16,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, cast
 
 from mvit2.errors import Mvit2Error
+from mvit2.held_signals import INTERRUPTS
 from mvit2.runtime.machine import usable_cores
 from mvit2.runtime.tasks.picture import Job, Picture
 from mvit2.runtime.tasks.record import Row
@@ -108,7 +109,7 @@ def _signals_blocked() -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()  # else the first start does it, and unblocks SIGINT again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvit2.bundle.manifest import verified_path
 from mvit2.errors import Mvit2Error
+from mvit2.held_signals import INTERRUPTS
 from mvit2.runtime.engines.backend import Backend
 from mvit2.runtime.machine import usable_cores
 from mvit2.runtime.tasks.picture import Job, Picture
@@ -100,7 +101,7 @@ def _detach() -> None:
     """Signals to the terminal's processes are the parent's; Ray's processes inherit nothing blocked or ignored."""
     if hasattr(os, "setsid"):
         os.setsid()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in INTERRUPTS:
             signal.signal(number, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
     silence = os.open(os.devnull, os.O_WRONLY)
