@@ -43,7 +43,7 @@ HOWS: Mapping[str, How] = MappingProxyType(
         "export": How(mark="exports"),
         "quickstart": How(mark="exports"),
         "timing": How("demo_bundle", mark="timing"),
-        "accelerator": How("int8_bundle", mark="accelerator"),
+        "accelerator": How("demo_bundle", mark="accelerator"),
         "mediapipe": How("int8_bundle", mark="mediapipe"),
     }
 )
