@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from mvit2.export.cli.command_table import COMMANDS, RENAMED
+from mvit2.network.architectures import list_variants
 
 from ...support.command import Run
 
@@ -46,6 +47,12 @@ def test_help_of_a_command(name: str, run: Run) -> None:
         program, command, *words = shlex.split(example)
         assert (program, command) == ("mvit2", name) and f"  {example}\n" in text
         assert {word for word in words if word.startswith("-")} <= options
+
+
+@pytest.mark.parametrize("name", ["export", "audit", "sensitivity"])
+def test_every_variant_can_be_found(name: str, run: Run) -> None:
+    text = run(name, "--help").stdout.partition("--variant")[2].partition("  --")[0]
+    assert {variant.name for variant in list_variants()} <= set(text.split())
 
 
 @pytest.mark.parametrize("words", [["--help"], ["export", "--help"]], ids=" ".join)
