@@ -84,7 +84,8 @@ def _fork() -> None:
     ours, theirs = os.pipe()  # each end is held by one process, and closes however that one ends
     child_waits, parent_holds = os.pipe()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        if stream is not None:  # closed by who started us
+            stream.flush()
     child = os.fork()
     if child == 0:
         os.close(ours)
@@ -110,6 +111,8 @@ def _end_with(pipe: int) -> None:
 
 def _apart_from_native_stderr(printed: IO[bytes]) -> None:
     """Libraries print into a file; Python's stderr stays what it was."""
+    if sys.stderr is None:
+        return
     said = os.dup(2)
     os.dup2(printed.fileno(), 2)
     sys.stderr = TextIOWrapper(

@@ -28,6 +28,8 @@ def _run(application: Callable[[], Callable[..., Any]], name: str) -> int:
     """Run the command; every foreseeable failure becomes one line on stderr and an exit code."""
     screen.configure(False, "--json" in sys.argv)  # for errors in the arguments themselves
     install()
+    if "" in sys.argv[1:]:  # as a path it would be the current folder
+        return _refuse("an argument is empty; is a variable of your script not set?")
     try:
         code = application()(prog_name=name, standalone_mode=False)
         return code if isinstance(code, int) else 0

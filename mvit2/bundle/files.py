@@ -88,10 +88,9 @@ def verified_path(bundle: Path, file: FileRecord) -> Path:
         raise BundleError(f"{path} leads out of the bundle; copy the bundle without links.")
     actual = sha256_of(path) if path.stat().st_size == file.bytes else f"{path.stat().st_size} bytes"
     if actual != file.sha256:
-        expected = file.sha256 if len(actual) == len(file.sha256) else f"{file.bytes} bytes"
-        raise BundleError(
-            f"{path} was changed: sha256 or size is {actual[:20]}, the manifest says {expected[:20]}. {_AGAIN}"
-        )
+        what, expected = ("sha256", file.sha256) if len(actual) == len(file.sha256) else ("size", f"{file.bytes} bytes")
+        change = f"its {what} is {actual[:20]}, the manifest says {expected[:20]}"
+        raise BundleError(f"{path} was changed: {change}. {_AGAIN}")
     return path
 
 

@@ -114,5 +114,5 @@ def open_artifact(bundle: Path, manifest: Manifest, artifact: Artifact, threads:
         )
     if found != said:
         raise BundleError(f"{bundle / artifact.file.path} maps {found}, the manifest says {said}. Export it again.")
-    require_same_preprocessing(bundle / artifact.file.path, manifest.preprocess, backend)
+    require_same_preprocessing(bundle / artifact.file.path, manifest.preprocess)
     return backend

@@ -8,25 +8,24 @@ from pathlib import Path
 
 from mvit2.errors import BundleError
 from mvit2.image.preprocess_spec import PreprocessSpec
-from mvit2.runtime.engines.backend import Backend
-from mvit2.runtime.engines.onnx_runtime import OnnxRuntimeBackend
 
 __all__ = ["require_same_preprocessing"]
 
-_KEY = "mvit2.preprocess"  # of ONNX's metadata_props
+_KEY = b"mvit2.preprocess"  # of ONNX's metadata_props
+_FIELDS = re.compile(rb'\{"image_size": [ -~]{1,2000}?\}')  # its value, in .onnx and .ort files
 _SENTENCE = re.compile(rb"Preprocessing: ([ -~]{1,200}?)\.(?:\0|$)")  # of TFLite's description
 _MOST_BYTES = 256 << 20  # of a file in which it is looked for
 
 
-def require_same_preprocessing(file: Path, spec: PreprocessSpec, backend: Backend) -> None:
+def require_same_preprocessing(file: Path, spec: PreprocessSpec) -> None:
     """``spec`` is the manifest's. A file that says nothing, as one of an older mvit2, is taken as it is.
 
     Raises BundleError, which names what differs.
     """
-    if isinstance(backend, OnnxRuntimeBackend):
-        other = _other_fields(backend.metadata.get(_KEY), spec)
-    else:
-        other = _other_sentence(file, spec)
+    if not file.is_file() or file.stat().st_size > _MOST_BYTES:
+        return
+    content = file.read_bytes()
+    other = _other_fields(content, spec) if _KEY in content else _other_sentence(content, spec)
     if other is not None:
         said, made = other
         raise BundleError(
@@ -35,9 +34,10 @@ def require_same_preprocessing(file: Path, spec: PreprocessSpec, backend: Backen
         )
 
 
-def _other_fields(text: str | None, spec: PreprocessSpec) -> tuple[str, str] | None:
+def _other_fields(content: bytes, spec: PreprocessSpec) -> tuple[str, str] | None:
+    found = _FIELDS.search(content)
     try:
-        made = json.loads(text) if text is not None else {}
+        made = json.loads(found.group()) if found else {}
     except ValueError:
         return None
     ours = json.loads(json.dumps(vars(spec)))
@@ -48,9 +48,7 @@ def _other_fields(text: str | None, spec: PreprocessSpec) -> tuple[str, str] | N
     return said, meant
 
 
-def _other_sentence(file: Path, spec: PreprocessSpec) -> tuple[str, str] | None:
-    if not file.is_file() or file.stat().st_size > _MOST_BYTES:
-        return None
-    found = _SENTENCE.search(file.read_bytes())
+def _other_sentence(content: bytes, spec: PreprocessSpec) -> tuple[str, str] | None:
+    found = _SENTENCE.search(content)
     made = found.group(1).decode() if found else None
     return None if made is None or made == spec.as_sentence() else (spec.as_sentence(), made)

@@ -40,10 +40,13 @@ def app_folder(
     from mvit2.export.apps.templates import content
     from mvit2.export.apps.write import write_app
     from mvit2.export.atomic import check_target, under_construction
+    from mvit2.runtime.verify.made_for import require_same_preprocessing
 
     platform = _word("--target", target, TARGETS)
     manifest, wanted = read_manifest(bundle), artifact or ()
     chosen = choose_artifacts(bundle, manifest, wanted, _engine(engine))
+    for one in chosen:
+        require_same_preprocessing(bundle / one.file.path, manifest.preprocess)
     read_labels(bundle, manifest)
     folder = _folder(bundle, platform, output)
     check_target(folder, overwrite, f"{TARGETS[platform].model}/manifest.json", screen.warn)

@@ -72,11 +72,14 @@ def _side(letter: str, path: Path) -> _Side:
     """Raises BundleError: no such bundle or file."""
     from mvit2.bundle.manifest import MANIFEST, read_manifest
     from mvit2.export.apps.choose import choose_artifacts
+    from mvit2.runtime.engines.table import ENGINES
 
     if (path.parent / MANIFEST).is_file() and not (path / MANIFEST).is_file():
         artifact = read_manifest(path.parent).artifact(path.name)
         return _Side(letter, path, path.parent, artifact)
     if path.is_file():
+        if path.suffix not in ENGINES:
+            raise UsageError(f"{path} is neither a bundle nor a model file; accepted files: {', '.join(ENGINES)}.")
         return _Side(letter, path, None, None)
     (artifact,) = choose_artifacts(path, read_manifest(path), (), None)
     return _Side(letter, path / artifact.file.path, path, artifact)

@@ -31,12 +31,12 @@ def top_k(scores: npt.ArrayLike, labels: Sequence[str], k: int = 5) -> list[Pred
         k: how many; more than there are classes gives all of them.
 
     Raises:
-        UsageError: ``k`` below 1, or another number of scores than of labels.
+        UsageError: ``k`` no whole number or below 1, or another number of scores than of labels.
         CheckFailed: a score is NaN or infinite.
     """
     values = np.asarray(scores, dtype=np.float64)
-    if k < 1:
-        raise UsageError(f"k = {k} cannot be used; accepted: 1..{len(labels)}")
+    if not isinstance(k, int | np.integer) or k < 1:
+        raise UsageError(f"top_k is {k!r}, accepted: a whole number from 1 on.")
     if values.shape not in ((len(labels),), (1, len(labels))):
         raise UsageError(
             f"scores of shape {list(values.shape)} do not fit {len(labels)} labels; accepted: one score per "

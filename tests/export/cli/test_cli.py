@@ -220,7 +220,7 @@ def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:
     code, seen = on_a_terminal(*EXPORT, tmp_path)
     assert code == 0
     steps = re.findall(r"✓ (.*) (\d+\.\d) s", seen)
-    assert [title.split()[0] for title, _ in steps] == ["load", "torch:", "ONNX:", "bundle:"]
+    assert [title.split()[0] for title, _ in steps] == ["load", "torch:", "ONNX:", "ONNX:", "bundle:"]
     assert "next: mvit2 predict" in seen
 
 

@@ -23,6 +23,7 @@ SEGMENTS = ROOT / "mvit2" / "checkpoints" / "0.5-segment"
         ("bench {bundle}/model_float16.tflite", 1, "one model file of a bundle; name the bundle, and the file by --"),
         ("check {w}/alone.tflite", 1, "lies in no bundle; mvit2 info FILE and mvit2 bench --against FILE take it."),
         ("info {bundle}/model_int9.tflite", 1, "does not exist. The bundle {bundle} holds: model_float16.tflite, mod"),
+        ("compare {photo} {bundle}", 2, "cat.jpg is neither a bundle nor a model file"),
         ("predict {photo} {bundle}", 1, "In a command the bundle comes first."),
         ("export --weights {bundle}", 1, "is a bundle, what an export makes; name the checkpoint that it was made"),
         ("audit {segments} {w}", 2, "holds a segmentation network; audit is for image classifiers. Export it once"),
@@ -35,6 +36,19 @@ def test_another_kind(
     places = {"bundle": demo_bundle, "checkpoint": CHECKPOINT, "segments": SEGMENTS, "w": tmp_path}
     places["photo"] = photos / "cat.jpg"
     refused(code, said.format(**places), *(word.format(**places) for word in words.split()))
+
+
+@pytest.mark.parametrize("words", [("predict", "{bundle}", ""), ("info", ""), ("export", "--weights", "")])
+def test_an_empty_argument_is_no_folder(words: tuple[str, ...], refused: Refused, demo_bundle: Path) -> None:
+    refused(2, "an argument is empty", *(word.format(bundle=demo_bundle) for word in words))
+
+
+def test_an_app_is_not_made_of_an_edited_manifest(refused: Refused, demo_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(demo_bundle, tmp_path / "bundle"))
+    manifest = bundle / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"bilinear"', '"bicubic"'))
+    refused(1, "one of them was edited", "app", "--target", "web", bundle, "--output", tmp_path / "app")
+    assert not (tmp_path / "app").exists()
 
 
 def test_info_describes_a_checkpoint(run: Run) -> None:

@@ -128,7 +128,7 @@ def test_the_bundle_is_served_as_any_other(bundle: Path, photos: Path, run: Run)
     assert report.passed and len(report.differences) == 2
     classifiers = [open_bundle(bundle, f"{name}.ort") for name in NAMES]
     assert len({c.predict(photos / "coffee.jpg")[0].label for c in classifiers}) == 1
-    assert " --format ort --image-size 64x64 --quantize int8 " in " ".join(export_again(manifest))
+    assert " --image-size 64x64 --format ort --quantize int8 " in " ".join(export_again(manifest))
     said = run("info", bundle)
     assert "worth trying on ONNX Runtime's accelerators" in said.stdout
     bench = json.loads(run("bench", bundle, "--runs", "2", "--json").stdout)

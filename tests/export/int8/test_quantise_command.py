@@ -132,7 +132,7 @@ def test_accuracy_on_labelled_pictures(pictures: Path, photos: Path, run: Run, t
         *("--learning-steps", "0", "--force", "--no-report"),
     )
     assert done.returncode == 0, done.stderr
-    assert "compared with float32 on 2 evaluation pictures" in done.stdout
+    assert "compared with float32 on 2 evaluation images" in done.stdout
     manifest = read_manifest(tmp_path / "mobilevitv2-0.5-demo20")
     quantisation = manifest.artifacts[-1].quantisation
     assert quantisation is not None and quantisation.fidelity.accuracy is not None

@@ -208,7 +208,10 @@ USAGE = [
     (["--bench", "{f}/no"], "no cannot be read (No such file or directory). Make one with: mvit2 bench BUNDLE --json"),
     (["--bench", "{f}/list.json"], "list.json is not what is wanted (TypeError"),
     (["--bench", "{f}/words.txt"], "words.txt is not what is wanted (JSONDecodeError"),
-    (["--bench", "{f}/large.json"], "large.json: 9000000 bytes, accepted are at most 8388608. Make one with"),
+    (
+        ["--bench", "{f}/large.json"],
+        "large.json cannot be read (it has 9000000 bytes, accepted are at most 8388608)",
+    ),
     (["--bench", "{f}/sensitivity.json"], "sensitivity.json is not what is wanted (KeyError: 'trials')"),
     (["--bench", "{f}/other.json"], "no artifact of mobilevitv2-0.5-demo20. Make one with: mvit2 bench BUNDLE --json"),
     (["--bench", "{f}/negative.json"], "model_float32.onnx: times that cannot be"),

@@ -280,7 +280,7 @@ def _link(link: Path, target: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "wrong"),
     [
-        (lambda b: (b / "golden/a.bin").write_bytes(bytes(range(255)) + b"\0"), "was changed: sha256 or size is"),
+        (lambda b: (b / "golden/a.bin").write_bytes(bytes(range(255)) + b"\0"), "was changed: its sha256 is"),
         (lambda b: (b / "golden/a.bin").write_bytes(bytes(range(255))), "is 255 bytes, the manifest says 256 bytes"),
         (lambda b: (b / "golden/a.bin").write_bytes(bytes(257)), "is 257 bytes, the manifest says 256 bytes"),
         (lambda b: (b / "golden/a.bin").write_bytes(b""), "is 0 bytes, the manifest says 256 bytes"),

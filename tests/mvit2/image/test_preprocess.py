@@ -153,7 +153,9 @@ def test_ties_among_many_classes_keep_their_order() -> None:
 @pytest.mark.parametrize(
     ("scores", "k", "error", "wrong"),
     [
-        ([0, 0, 0, 0], 0, UsageError, r"k = 0 cannot be used; accepted: 1\.\.4"),
+        ([0, 0, 0, 0], 0, UsageError, r"top_k is 0, accepted: a whole number from 1 on"),
+        ([0, 0, 0, 0], 2.5, UsageError, r"top_k is 2\.5, accepted: a whole number"),
+        ([0, 0, 0, 0], "3", UsageError, r"top_k is '3', accepted: a whole number"),
         ([0, 0, 0], 1, UsageError, r"scores of shape \[3\] do not fit 4 labels"),
         (np.zeros((2, 4)), 1, UsageError, r"scores of shape \[2, 4\] do not fit 4 labels"),
         ([0, float("nan"), 0, 0], 1, CheckFailed, r"1 of 4 scores are not finite \(class 1: nan\)"),
