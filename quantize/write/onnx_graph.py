@@ -48,9 +48,10 @@ class OnnxEdit:
 
     def _finish(self, nodes: Iterable[NodeProto]) -> None:
         """Give the graph these nodes, and of the constants those that they read."""
+        nodes = list(nodes)
+        read = {name for node in nodes for name in node.input}
         del self.graph.node[:]
-        self.graph.node.extend(nodes)
-        read = {name for node in self.graph.node for name in node.input}
+        self.graph.node.extend(node for node in nodes if node.op_type != "Constant" or node.output[0] in read)
         kept = [tensor for tensor in self.graph.initializer if tensor.name in read]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)

@@ -327,6 +327,7 @@ def test_the_contract_stays_and_the_file_shrinks(case: Case) -> None:
     assert quantised.metadata_props == model.metadata_props and quantised.opset_import == model.opset_import
     read = {name for node in quantised.graph.node for name in node.input}
     assert {tensor.name for tensor in quantised.graph.initializer} <= read
+    assert {node.output[0] for node in quantised.graph.node if node.op_type == "Constant"} <= read
     floats = [
         t.name for t in quantised.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and np.prod(t.dims) > 512
     ]

@@ -155,7 +155,7 @@ def _conclude(found: Audit, target: str, write: bool) -> dict[str, Any]:
     from mvit2.export.audit_checkpoint import PREPROCESSOR, settings, write_settings
     from mvit2.runtime.audit.candidates import changes
 
-    told = [("decided by these images", found.certain), ("not decided, so left as configured", found.open)]
+    told = [("these images decide", found.certain), ("they leave open, so it stays as configured", found.open)]
     sure = "; ".join(f"{what}: {', '.join(axes)}" for what, axes in told if axes)
     if found.right:
         screen.result(
