@@ -54,7 +54,11 @@ def test_the_loss_is_transformers(classes: int, problem: str | None, labels: Any
     [
         (1, None, r"problem_type is 'regression' with 1 output.*two rows, zeros and yours"),
         (1, "multi_label_classification", r"with 1 output"),
-        (3, "regression", r"problem_type is 'regression' with 3 output.*set problem_type to single_label"),
+        (
+            3,
+            "regression",
+            r"problem_type is 'regression' with 3 output.*only if it was trained with a softmax.*set problem_type to single_label",
+        ),
         (3, "multi_label_classification", r"problem_type is 'multi_label_classification' with 3 output"),
     ],
 )
