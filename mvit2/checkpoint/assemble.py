@@ -96,8 +96,8 @@ def _refuse_other_answers(opened: Opened) -> None:
     if not opened.task.softmax or (several and config.problem_type == "single_label_classification"):
         return
     advice = (
-        "only if it was trained with a softmax after all, set problem_type to single_label_classification in config.json: "
-        "else its scores would be wrong"
+        "only if it was trained with a softmax after all, set problem_type to single_label_classification in "
+        "config.json: else its scores would be wrong"
         if several
         else "of a yes-or-no classifier trained with a sigmoid, save a head of two rows, zeros and yours: their "
         "softmax is that sigmoid"
