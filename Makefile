@@ -59,12 +59,12 @@ $(VENV)/test.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 # Latency beside what other tools make of the same network. litert-torch is measured where it is installed.
 peers: $(VENV)/test.installed
 	$(INSTALL) --editable '.[peers]'
-	$(BIN)/python tests/peers.py
+	$(BIN)/python -m tests.peers
 
 # MobileViTV2 beside the first MobileViT at three image sizes, and their ratio as a drawing: half an hour on two cores.
 headline: $(VENV)/test.installed
 	$(INSTALL) --editable '.[peers]'
-	$(BIN)/python tests/headline.py --json build/headline.json --plot build/headline.png
+	$(BIN)/python -m tests.headline --json build/headline.json --plot build/headline.png
 
 # Chromium, and the compilers that the tests of runtime/sources/ use. What this machine cannot install is named.
 toolchains:

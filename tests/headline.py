@@ -1,4 +1,4 @@
-"""MobileViTV2 beside the first MobileViT, in one interleaved run: make headline, or python tests/headline.py --help.
+"""MobileViTV2 beside the first MobileViT, in one interleaved run: make headline, or python -m tests.headline --help.
 
 The paper of version 2 (arXiv 2206.02680) says that it is 3.2 times as fast as version 1, on an iPhone 12, in Core ML.
 Here the same pairs run on one thread of a CPU, as our files and as transformers' own graph. Measured is the time of the
@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import peers  # in the folder of this file
 from numpy.typing import NDArray
 
 from mvit2.network.architectures import family_of, find_variant
@@ -27,6 +26,8 @@ from mvit2.runtime.engines.random_inputs import random_inputs
 from mvit2.runtime.engines.table import open_any
 from mvit2.runtime.machine import cpu_name
 from mvit2.runtime.timing import interleaved, paired_ratio
+
+from . import peers
 
 ENGINES = {".onnx": "ONNX Runtime", ".tflite": "LiteRT"}
 THEIRS: Mapping[str, tuple[str, peers.Maker]] = {  # transformers' network: where a tool puts its file, and the tool

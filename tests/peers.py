@@ -1,4 +1,4 @@
-"""Ours beside what a user would otherwise export, in one interleaved run: make peers, or python tests/peers.py --help.
+"""Ours beside what a user would otherwise export, in one interleaved run: make peers, or python -m tests.peers --help.
 
 Every peer starts from the same network with random weights (latency does not depend on them) and takes the same pixels
 in the form that its tool gives it. A peer that a tool cannot make is a row that says why.
@@ -22,12 +22,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from support.oracles import timm_mobilevit  # in the folder of this file
 
 from mvit2.network.architectures import family_of, find_variant
 from mvit2.runtime.engines.random_inputs import random_inputs
 from mvit2.runtime.engines.table import open_any
 from mvit2.runtime.timing import interleaved, paired_ratio
+
+from .support.oracles import timm_mobilevit
 
 PHOTOS = Path(__file__).parents[1] / "mvit2" / "photos"
 LIMIT_MINUTES = 5  # for one export of one tool

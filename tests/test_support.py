@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import warnings
@@ -20,6 +21,7 @@ from .support import bundles
 from .support.command import run_here
 from .support.refusals import the_error
 from .support.resources import RESOURCES, TESTS, Turns, share_out
+from .support.tree import ROOT
 
 SOURCES = {path: path.read_text(encoding="utf-8") for path in TESTS.rglob("*.py")}
 
@@ -269,3 +271,10 @@ def test_what_takes_long_comes_first_and_bundles_are_made_before_they_are_waited
     assert names == ["c.py", "a.py", "f.py", "g.py", "h.py", "d.py", "e.py", "b.py", "i.py"]
     groups = [row.get_closest_marker("xdist_group").args[0] for row in rows]
     assert groups == ["c.py", "a.py", "f.py", "app_sources", "app_sources", "d.py", "alone", "b.py", "i.py"]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", ["fuzz", "headline", "peers"])
+def test_what_is_run_by_hand_starts(name: str) -> None:
+    done = subprocess.run([sys.executable, "-m", f"tests.{name}", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr
