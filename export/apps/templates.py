@@ -13,7 +13,7 @@ from mvit2.export.templating import environment
 from mvit2.network.architectures import network_title
 from mvit2.runtime.accelerators.standing import NOT_FOR_IT, standing
 from mvit2.runtime.accelerators.table import ACCELERATORS
-from mvit2.runtime.web.server import PAGE
+from mvit2.runtime.web.served import PAGE
 from mvit2.units import human_bytes
 from mvit2.versions import VERSION
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mvit2.errors import Mvit2Error, OutputError
 from mvit2.export.atomic import under_construction
-from mvit2.runtime.web.server import PAGE
+from mvit2.runtime.web.served import PAGE
 
 __all__ = ["FETCH", "FILES", "IMPORT", "engines_folder", "fetch_engines", "is_offline"]
 

@@ -15,7 +15,7 @@ from typing import Any
 from mvit2.bundle.manifest import LABELS, Artifact, Engine, FileRecord, Manifest, verified_path, write_manifest
 from mvit2.errors import BundleError
 from mvit2.runtime.verify.golden import GOLDEN, read_golden
-from mvit2.runtime.web.server import PAGE
+from mvit2.runtime.web.served import PAGE
 from mvit2.tasks import TaskName
 
 from .targets import TARGETS, Target

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mvit2.image.preprocess_spec import Layout, PreprocessSpec
-from mvit2.network.architectures import Architecture, row_of
+from mvit2.network.architecture import Architecture
+from mvit2.network.architectures import row_of
 from mvit2.network.config import NetworkConfig
 from mvit2.tasks import CLASSIFY, Task
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mvit2.errors import CheckpointError
-from mvit2.network.architectures import Architecture
+from mvit2.network.architecture import Architecture
 from mvit2.network.config import MAX_CLASSES, NetworkConfig, require
 from mvit2.tasks import Task
 

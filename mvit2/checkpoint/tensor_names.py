@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from mvit2.errors import CheckpointError
 from mvit2.image.preprocess_spec import Layout
-from mvit2.network.architectures import ARCHITECTURES, MOBILEVITV2, Architecture, Naming
+from mvit2.network.architecture import Architecture, Naming
+from mvit2.network.architectures import ARCHITECTURES, MOBILEVITV2
 
 if TYPE_CHECKING:
     from torch import Tensor

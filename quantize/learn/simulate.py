@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from mvit2.image.preprocess import to_pixel_values
 from mvit2.image.preprocess_spec import PreprocessSpec
-from mvit2.network.architectures import ChainRules, row_of, without_backbone
+from mvit2.network.architecture import ChainRules
+from mvit2.network.architectures import row_of, without_backbone
 from mvit2.network.layers import ConvLayer, InvertedResidual, Pointwise
 from mvit2.network.network import Network
 from mvit2.quantize.plan import Mode, Range, weight_scales

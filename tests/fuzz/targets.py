@@ -44,7 +44,8 @@ class World:
     @classmethod
     @contextmanager
     def made(cls, folder: Path) -> Iterator[World]:
-        from mvit2.runtime.web.server import BundleServer, page_files
+        from mvit2.runtime.web.served import page_files
+        from mvit2.runtime.web.server import BundleServer
 
         (folder / "engines").mkdir()
         with BundleServer(page_files(folder / "engines"), "127.0.0.1", 0) as server:

@@ -43,7 +43,8 @@ def serve(
         return
     if bundle is None:
         raise UsageError("which bundle? Give the folder that mvit2-export made: mvit2 serve BUNDLE.")
-    from mvit2.runtime.web.server import BundleServer, bundle_files, page_files
+    from mvit2.runtime.web.served import bundle_files, page_files
+    from mvit2.runtime.web.server import BundleServer
 
     files = bundle_files(bundle)  # refuses before anything is fetched
     files |= page_files(_engines(offline))

@@ -22,7 +22,7 @@ from mvit2.export.apps.templates import VERSIONS, content, render
 from mvit2.export.apps.wording import APP_TASKS
 from mvit2.runtime import check_bundle
 from mvit2.runtime.verify.golden import GOLDEN
-from mvit2.runtime.web.server import PAGE
+from mvit2.runtime.web.served import PAGE
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Files = dict[str, bytes]

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from mvit2.export.apps.web_engines import engines_folder
-from mvit2.runtime.web.server import PAGE
+from mvit2.runtime.web.served import PAGE
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -20,7 +20,7 @@ from mvit2.bundle.measurements import Accuracy
 from mvit2.bundle.upgrade import OLDEST_VERSION, UPGRADES, upgraded
 from mvit2.errors import BundleError
 from mvit2.runtime import Classifier, check_bundle
-from mvit2.runtime.web.server import bundle_files
+from mvit2.runtime.web.served import bundle_files
 
 BUNDLES = Path(__file__).parents[2] / "golden" / "bundles"
 CLASSIFIERS = ("schema_1", "schema_2", "schema_3")

@@ -25,11 +25,10 @@ from mvit2.export.report.html import page
 from mvit2.export.request import ExportRequest
 from mvit2.export.resolve import bundle_name
 from mvit2.network import architectures
+from mvit2.network.architecture import Naming, Published
 from mvit2.network.architectures import (
     ARCHITECTURES,
     MOBILEVITV2,
-    Naming,
-    Published,
     find_variant,
     hub_id,
     published_identity,

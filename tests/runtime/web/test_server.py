@@ -23,7 +23,8 @@ import pytest
 from mvit2.bundle.manifest import read_manifest
 from mvit2.errors import BundleError
 from mvit2.runtime.web.connections import Connections
-from mvit2.runtime.web.server import BundleServer, bundle_files, is_loopback, page_files
+from mvit2.runtime.web.served import bundle_files, page_files
+from mvit2.runtime.web.server import BundleServer, is_loopback
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Ask = Callable[..., tuple[http.client.HTTPResponse, bytes]]
