@@ -10,8 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Literal
 
 from mvit2.atomic_write import write_text
 from mvit2.difference import Difference
@@ -24,6 +23,7 @@ from mvit2.tasks import TASKS, OutputKind, TaskName, task_named
 
 from .accelerator import Accelerator
 from .files import FileRecord, folder_record, record, sha256_of, verified_folder, verified_path
+from .kinds import MANIFEST, PREFERRED_ENGINES, SUFFIXES, Engine, Precision, no_bundle, precision_named
 from .measurements import Calibration, Quantisation
 from .proofs import Proof
 from .upgrade import OLDEST_VERSION, SCHEMA_VERSION, upgraded
@@ -46,7 +46,6 @@ __all__ = [
     "Precision",
     "TensorFacts",
     "WeightsIdentity",
-    "is_checkpoint",
     "manifest_text",
     "precision_named",
     "read_labels",
@@ -58,21 +57,13 @@ __all__ = [
     "write_manifest",
 ]
 
-MANIFEST, LABELS = "manifest.json", "labels.txt"
+LABELS = "labels.txt"
 _MAX_BYTES = 8 << 20
 _MAX_TEXT = 300
 _MAX_OPTIONS = 500
 DEFAULT_SAMPLES, DEFAULT_SEED = 256, 0  # of the images to calibrate on: how many, and which
 MAX_MASK_CLASSES = 256  # a mask's pixel is one byte
 IO = Literal["image", "tensor"]
-Engine = Literal["onnxruntime", "litert"]
-Precision = Literal["float32", "float16", "dynamic", "int8", "full-int8"]
-PREFERRED_ENGINES: tuple[Engine, ...] = ("litert", "onnxruntime")  # where a bundle has files for both
-_ALSO_CALLED: Mapping[str, Precision] = MappingProxyType(
-    {"fp32": "float32", "fp16": "float16", "half": "float16", "full_int8": "full-int8"}
-)
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
-_SUFFIXES: Mapping[Engine, tuple[str, ...]] = {"onnxruntime": (".onnx", ".ort"), "litert": (".tflite",)}
 
 
 @dataclass(frozen=True)
@@ -147,8 +138,8 @@ class Artifact:
     files: tuple[FileRecord, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.file.path.endswith(_SUFFIXES[self.engine]):
-            accepted = " or ".join(_SUFFIXES[self.engine])
+        if not self.file.path.endswith(SUFFIXES[self.engine]):
+            accepted = " or ".join(SUFFIXES[self.engine])
             raise BundleError(f"manifest gives {self.file.path} to {self.engine}, accepted: *{accepted}")
         if not self.outputs:
             raise BundleError(f"manifest gives {self.file.path} no outputs, accepted: one or more")
@@ -281,11 +272,6 @@ class Manifest:
         raise BundleError(f"{self.name} has no artifact {name!r}.{near} It holds: {', '.join(held)}.")
 
 
-def precision_named(word: str) -> Precision | None:
-    """The precision that ``word`` is, or is an alias of, such as "int8" or "fp16"; None: it is no such word."""
-    return next((p for p in get_args(Precision) if p == word), _ALSO_CALLED.get(word))
-
-
 def verified_artifact(bundle: Path, artifact: Artifact) -> Path:
     """The model on disk, after it was found to be the manifest's: a file, or a folder. Raises BundleError."""
     if artifact.files:
@@ -307,7 +293,7 @@ def read_manifest(bundle: Path) -> Manifest:
     """A manifest of any schema so far, as one of the present. Raises BundleError: no bundle, damaged, or newer."""
     path = bundle / MANIFEST
     if not os.path.isfile(path):  # unlike Path.is_file, also False for a name that is too long
-        raise BundleError(_no_bundle(bundle))
+        raise BundleError(no_bundle(bundle))
     if path.stat().st_size > _MAX_BYTES:
         raise BundleError(f"{path}: {path.stat().st_size} bytes, accepted are at most {_MAX_BYTES}.")
     try:
@@ -324,34 +310,6 @@ def read_manifest(bundle: Path) -> Manifest:
     except (ValueError, UsageError, BundleError) as error:
         raise BundleError(f"{path}: {error}. Export the bundle again.") from None
     return manifest
-
-
-def _no_bundle(path: Path) -> str:
-    """What ``path`` is instead, and what to do."""
-    parent, suffix = path.parent, path.suffix.lower()
-    is_model = suffix in {known for suffixes in _SUFFIXES.values() for known in suffixes}
-    if is_model and os.path.isfile(parent / MANIFEST):
-        if not os.path.exists(path):
-            held = ", ".join(sorted(p.name for p in parent.iterdir() if p.suffix == suffix)) or f"no {suffix} file"
-            return f"{path} does not exist. The bundle {parent} holds: {held}."
-        return f"{path} is one model file of a bundle; name the bundle, and the file by --artifact {path.name}."
-    if not os.path.exists(path):
-        return f"{path} does not exist: no {MANIFEST}. Make a bundle with: mvit2-export"
-    if is_model:
-        return f"{path} is a model file that lies in no bundle; mvit2 info FILE and mvit2 bench --against FILE take it."
-    if is_checkpoint(path):
-        return f"{path} is a checkpoint, not a bundle; export it first: mvit2-export --weights {path}"
-    state = "holds no" if os.path.isdir(path) else "is no folder with a"
-    return f"{path} {state} {MANIFEST}. Make a bundle with: mvit2-export. In a command the bundle comes first."
-
-
-def is_checkpoint(path: Path) -> bool:
-    """By its names alone: a file of weights, or a folder with one."""
-    if path.suffix.lower() in _WEIGHTS:
-        return os.path.isfile(path)
-    if not os.path.isdir(path) or os.path.isfile(path / MANIFEST):
-        return False
-    return any(p.suffix.lower() in _WEIGHTS for p in path.iterdir())
 
 
 def _other_schema(path: Path, version: int) -> BundleError:

@@ -91,7 +91,7 @@ def test_names_of_files() -> None:
 # Where a format may be named: its row, what makes it, what opens it, the places that take it, and what apps do with it.
 NAMED = (
     *("export/formats.py", "export/convert/", "export/int8/write.py", "runtime/engines/", "runtime/accelerators/"),
-    *("runtime/bench/gemm_peak.py", "runtime/bench/tflite_blocks.py", "mvit2/bundle/manifest.py"),
+    *("runtime/bench/gemm_peak.py", "runtime/bench/tflite_blocks.py", "mvit2/bundle/kinds.py"),
 )
 
 

@@ -66,8 +66,8 @@ def with_row(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [m for name, m in sys.modules.items() if name.startswith("mvit2.export.") and hasattr(m, "FORMATS")]:
         monkeypatch.setattr(module, "FORMATS", by_name)
     monkeypatch.setattr(table, "ENGINES", {**table.ENGINES, ROW.suffix: Opens})
-    suffixes = {**manifests._SUFFIXES, ROW.engine: (*manifests._SUFFIXES[ROW.engine], ROW.suffix)}
-    monkeypatch.setattr(manifests, "_SUFFIXES", suffixes)
+    suffixes = {**manifests.SUFFIXES, ROW.engine: (*manifests.SUFFIXES[ROW.engine], ROW.suffix)}
+    monkeypatch.setattr(manifests, "SUFFIXES", suffixes)
 
 
 def _request(output: Path, **options: Any) -> ExportRequest:

@@ -18,7 +18,7 @@ def info(
     json: Json = False,
 ) -> None:
     screen.configure(False, json)
-    from mvit2.bundle.manifest import is_checkpoint
+    from mvit2.bundle.kinds import is_checkpoint
     from mvit2.export.describe import describe_bundle, describe_checkpoint, describe_model
 
     checkpoint = is_checkpoint(path)
