@@ -16,7 +16,7 @@ from mvit2.runtime.accelerators.table import ACCELERATORS
 from mvit2.runtime.machine import cpu_name, usable_cores
 from mvit2.versions import VERSION, installed
 
-from .formats import FORMATS
+from .formats import FORMATS, libraries_of
 
 __all__ = ["Ability", "Examination", "examine"]
 
@@ -86,12 +86,13 @@ def examine() -> Examination:
 
 
 def _system() -> dict[str, str]:
+    flags = _flags()
     return {
         "mvit2": VERSION,
         "Python": f"{platform.python_version()} ({sys.executable})",
         "system": f"{platform.platform()}, {platform.machine()}",
         "processor": cpu_name(),
-        "instruction sets": " ".join(flag for flag in _CPU_FLAGS if flag in _flags()) or "unknown here",
+        "instruction sets": " ".join(flag for flag in _CPU_FLAGS if flag in flags) or "unknown here",
         "cores": f"{usable_cores()} of {os.cpu_count() or 1}",
         "memory": _memory(),
     }
@@ -117,8 +118,8 @@ def _memory() -> str:
 def _abilities() -> list[Ability]:
     found = [Ability(f"engine {name}", _lacks(module, extra)) for name, (module, extra) in _ENGINES.items()]
     for row in FORMATS.values():
-        needed = [module for module in ("torch", *row.libraries) if find_spec(module) is None]
-        found.append(Ability(f"export to {row.title}", _advice(", ".join(needed), row.extra) if needed else None))
+        absent = [module for module in libraries_of((row.name,)) if find_spec(module) is None]
+        found.append(Ability(f"export to {row.title}", _advice(", ".join(absent), row.extra) if absent else None))
     found += [Ability(f"accelerator {row.name}", row.missing()) for row in ACCELERATORS.values()]
     found += [Ability(what, _lacks(module, extra)) for what, (module, extra) in _EXTRAS.items()]
     heif = None if find_spec("pillow_heif") else "no pillow_heif: pip install pillow-heif"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mvit2.export.convert.tflite_metadata import ModelCard
     from mvit2.quantize.plan import Plan
 
-__all__ = ["FORMATS", "IN_ALL", "TOOLS", "Format", "FormatName", "converted", "format_of", "in_order"]
+__all__ = ["FORMATS", "IN_ALL", "TOOLS", "Format", "FormatName", "converted", "format_of", "in_order", "libraries_of"]
 
 FormatName = Literal["onnx", "tflite", "ort"]
 Convert = Callable[["Conversion"], "Made"]
@@ -251,6 +251,14 @@ def _with_sources(name: str) -> Iterator[str]:
     while row is not None:
         yield row.name
         row = None if row.made_from is None else FORMATS[row.made_from]
+
+
+def libraries_of(formats: Iterable[str]) -> dict[str, str]:
+    """Module -> the extra of mvit2 that brings it, of all that make these formats."""
+    found = {"torch": "export", "safetensors": "export"}
+    for row in in_order(formats):
+        found |= {module: row.extra for module in row.libraries if module not in found}
+    return found
 
 
 def converted(formats: Iterable[str]) -> tuple[FormatName, ...]:

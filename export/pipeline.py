@@ -17,7 +17,7 @@ from mvit2.telemetry import no_telemetry
 
 from .atomic import check_target, under_construction
 from .early_checks import refuse_early
-from .formats import in_order
+from .formats import libraries_of
 from .listener import Listener, Silent
 from .prove import prove_gate, require_usable
 from .request import ExportRequest
@@ -78,8 +78,6 @@ def _report(bundle: Path, name: str, listener: Listener) -> None:
 
 
 def _require_libraries(formats: Iterable[str]) -> None:
-    needed = [("export", ("torch", "safetensors")), *((row.extra, row.libraries) for row in in_order(formats))]
-    for extra, modules in needed:
-        for module in modules:
-            if find_spec(module) is None:
-                raise MissingEngineError(module, extra)
+    for module, extra in libraries_of(formats).items():
+        if find_spec(module) is None:
+            raise MissingEngineError(module, extra)

@@ -77,7 +77,7 @@ def main(output: Path) -> None:
 
     network.save_pretrained(output / "five-things")
     processor.save_pretrained(output / "five-things")  # without it mvit2 has to assume the preprocessing
-    print(f"written: {output / 'checkpoint'}")
+    print(f"written: {output / 'five-things'}")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,9 @@ class Source:
         return re.sub(r"[^\w.-]+", "-", Path(self.name).name) if isinstance(self.image, np.ndarray) else self.image.stem
 
 
-def images_of(words: Sequence[str], camera: int | None, frames: Frames) -> Iterator[Source]:
+def images_of(
+    words: Sequence[str], frames: Frames, camera: int | None = None, of_camera: Frames | None = None
+) -> Iterator[Source]:
     """Every image once, in the order of ``words``; a folder's in the order of their paths; then the camera's.
 
     Words are judged at once, images and videos are opened as they are asked for.
@@ -64,19 +66,17 @@ def images_of(words: Sequence[str], camera: int | None, frames: Frames) -> Itera
     """
     if not words and camera is None:
         raise UsageError("Missing argument 'IMAGE...'. See --help.")
-    return _opened(_files(words), camera, frames)
+    return _opened(_files(words), frames, camera, of_camera or frames)
 
 
-def _opened(files: Sequence[Path], camera: int | None, frames: Frames) -> Iterator[Source]:
-    seen: set[Path] = set()
-    for path in files:
+def _opened(files: Sequence[Path], frames: Frames, camera: int | None, of_camera: Frames) -> Iterator[Source]:
+    for path in dict.fromkeys(files):
         if path.suffix.lower() in _VIDEOS and path.is_file():
-            yield from _video(path, frames)
-        elif path not in seen:
-            seen.add(path)
+            yield from _frames(str(path), str(path), frames)
+        else:
             yield Source(str(path), path)
     if camera is not None:
-        yield from _frames(camera, f"camera {camera}", frames)
+        yield from _frames(camera, f"camera {camera}", of_camera)
 
 
 def _files(words: Sequence[str]) -> list[Path]:
@@ -100,10 +100,6 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 # ---- videos and cameras ----
-
-
-def _video(path: Path, frames: Frames) -> Iterator[Source]:
-    return _frames(str(path), str(path), frames)
 
 
 def _frames(where: str | int, name: str, frames: Frames) -> Iterator[Source]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mvit2.bundle.files import record_model
+from mvit2.bundle.files import bytes_of_model
 from mvit2.bundle.manifest import IO
 from mvit2.bundle.measurements import Fidelity
 from mvit2.errors import CheckFailed
@@ -118,8 +118,7 @@ class Int8File:
         return fewest_float_blocks(simulated.simulation, order, good, self.reference.images.pixels)
 
     def _trade(self, attempt: Attempt) -> tuple[str, ...]:
-        (entry, _), fidelity = record_model(self.file.parent, self.file.name), attempt.fidelity
-        size = f"{entry.bytes / 1e6:.1f} MB"
+        fidelity, size = attempt.fidelity, f"{bytes_of_model(self.file) / 1e6:.1f} MB"
         first = "-" if fidelity.accuracy is None else f"{fidelity.accuracy.share:.1%}"
         image = self.reference.images.pixels[:1]
         time = _relative_time(self.file, self.reference.file, self.request.io, self.checkpoint.preprocess, image)

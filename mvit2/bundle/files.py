@@ -17,6 +17,7 @@ from mvit2.regular_files import files_below
 
 __all__ = [
     "FileRecord",
+    "bytes_of_model",
     "folder_record",
     "record",
     "record_folder",
@@ -66,6 +67,12 @@ def record_folder(bundle: Path, path: str) -> tuple[FileRecord, tuple[FileRecord
 def record_model(bundle: Path, path: str) -> tuple[FileRecord, tuple[FileRecord, ...]]:
     """Of a model: the record of a file, with no parts, or ``record_folder``."""
     return record_folder(bundle, path) if (bundle / path).is_dir() else (record(bundle, path), ())
+
+
+def bytes_of_model(path: Path) -> int:
+    """Of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def folder_record(path: str, files: Iterable[FileRecord]) -> FileRecord:

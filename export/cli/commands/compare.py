@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mvit2.bundle.files import bytes_of_model
 from mvit2.errors import UsageError
 from mvit2.export.cli.console import screen
 from mvit2.export.cli.options import Json, Opt, Processes, Quiet, Runs, Synsets, Threads
@@ -59,7 +60,7 @@ def compare(
     sides = (_side("A", a), _side("B", b))
     if sides[0].file.resolve() == sides[1].file.resolve():
         raise UsageError(f"A and B are the same file, {sides[0].file}; name two.")
-    content: dict[str, Any] = {s.letter: {"file": str(s.file), "bytes": _bytes(s.file)} for s in sides}
+    content: dict[str, Any] = {s.letter: {"file": str(s.file), "bytes": bytes_of_model(s.file)} for s in sides}
     _show_sizes(sides)
     if source is not None:
         content["accuracy"] = _accuracy(sides, source, Reading(synsets), processes)
@@ -76,7 +77,7 @@ def _side(letter: str, path: Path) -> _Side:
 
     if (path.parent / MANIFEST).is_file() and not (path / MANIFEST).is_file():
         artifact = read_manifest(path.parent).artifact(path.name)
-        return _Side(letter, path, path.parent, artifact)
+        return _Side(letter, path.parent / artifact.file.path, path.parent, artifact)
     if path.is_file():
         if path.suffix not in ENGINES:
             raise UsageError(f"{path} is neither a bundle nor a model file; accepted files: {', '.join(ENGINES)}.")
@@ -85,16 +86,11 @@ def _side(letter: str, path: Path) -> _Side:
     return _Side(letter, path / artifact.file.path, path, artifact)
 
 
-def _bytes(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
 def _show_sizes(sides: Sequence[_Side]) -> None:
     rows = []
     for side in sides:
         precision = side.artifact.precision if side.artifact else "-"
-        rows.append((side.letter, str(side.file), precision, human_bytes(_bytes(side.file))))
+        rows.append((side.letter, str(side.file), precision, human_bytes(bytes_of_model(side.file))))
     screen.table("compared", ("", "file", "precision", "size"), rows)
 
 
@@ -120,6 +116,9 @@ def _accuracy(sides: Sequence[_Side], source: Path, reading: Reading, processes:
         kept = Progress()
         with screen.progress(f"evaluating {side.letter} on {total} images", total) as advance:
             found.append(evaluate(work, kept, processes, 0, advance))
+        if found[-1].unreadable:
+            unread = len(found[-1].unreadable)
+            screen.warn(f"{side.letter}: {unread} of {total} images cannot be read and count nowhere.")
         progress.append(kept)
     first, second = found
     if isinstance(first, Evaluation) and isinstance(second, Evaluation):

@@ -99,7 +99,7 @@ def evaluate(
     _warn_of_unreadable(found.unreadable, found.images)
     view.show(found)
     if save_worst is not None:
-        with under_construction(save_worst, say=screen.warn) as building:
+        with under_construction(save_worst, overwrite, screen.warn) as building:
             view.save(building, plan, found.worst)
         screen.result(f"copied: {save_worst} ({len(found.worst)} images, the worst first)")
     if resume is not None:
@@ -123,12 +123,16 @@ def _executor(executor: str, engine: str | None) -> str:
 # ---- what goes wrong ----
 
 
+# As evaluate_classes and evaluate_masks name what they save; a camera's 20240131_142233.jpg is none of it.
+_OURS = re.compile(r"\d{2,}_[A-Za-z0-9-]+(_as_[A-Za-z0-9-]+)?__")
+
+
 def _check_folder(folder: Path, overwrite: bool) -> None:
     """Refuse early, before an hour of work. An empty folder may be there, or with ``overwrite`` one of ours."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise OutputError(f"--save-worst {folder} is a file or a link; accepted: a new folder, or an empty one.")
     held = [file.name for file in folder.iterdir()] if folder.is_dir() else []
-    foreign = next((name for name in held if not re.match(r"\d{2,}_", name)), None)
+    foreign = next((name for name in held if not _OURS.match(name)), None)
     if held and not overwrite:
         said = "accepted: a new folder, or an empty one; --overwrite replaces what an evaluation left there"
         raise OutputError(f"--save-worst {folder} exists already; {said}.")

@@ -63,12 +63,13 @@ def predict(
     from mvit2.bundle.manifest import read_manifest
     from mvit2.export.cli.image_sources import Frames, images_of
 
-    which = Frames(every, _CAMERA_FRAMES if frames is None and camera is not None else frames)
+    which = Frames(every, frames)
+    of_camera = Frames(every, frames or _CAMERA_FRAMES)
     manifest = read_manifest(bundle)
     asked = {"--top-k": top_k is not None, "--output": output is not None, "--overwrite": overwrite}
     _refuse_options_of_others(bundle, manifest, asked)
     names = [manifest.artifact(artifact).file.path] if artifact else [a.file.path for a in manifest.artifacts]
-    job = _Job(bundle, images_of(images or (), camera, which), names, threads)
+    job = _Job(bundle, images_of(images or (), which, camera, of_camera), names, threads)
     predict_as: Mapping[TaskName, Callable[[], Iterable[Shown]]] = {
         CLASSIFY.manifest: lambda: _classify(job, top_k or _TOP_K),
         SEGMENT.manifest: lambda: _segment(job, output or Path(), overwrite),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -55,5 +56,8 @@ def _again(typed: Typed) -> str:
     """The export of the same network with the same calibration, as it is typed."""
     options = options_of(ExportRequest)
     given = {name: value for name, value in typed.items() if value not in (None, options[name].default)}
-    words = [f"{options[name].flags[0]}{'' if value is True else f' {value}'}" for name, value in given.items()]
+    words = [
+        f"{options[name].flags[0]}{'' if value is True else f' {shlex.quote(str(value))}'}"
+        for name, value in given.items()
+    ]
     return " ".join(["mvit2 export", *words])

@@ -37,6 +37,17 @@ def test_two_files_of_a_bundle(run: Run, demo_bundle: Path, labelled: Path) -> N
     assert "B - A (95 %, paired)" in text and "top-1 agreement" in text
 
 
+def test_a_file_by_its_precision(run: Run, demo_bundle: Path) -> None:
+    answer = json.loads(run("compare", demo_bundle / "float16", demo_bundle / FLOAT, "--no-bench", "--json").stdout)
+    assert answer["A"] == {"file": str(demo_bundle / HALF), "bytes": (demo_bundle / HALF).stat().st_size}
+
+
+def test_an_image_that_cannot_be_read_is_said(run: Run, demo_bundle: Path, labelled: Path) -> None:
+    (labelled / "espresso" / "broken.jpg").write_bytes(b"no image")
+    words = ("compare", demo_bundle / FLOAT, demo_bundle, labelled, "--no-bench", "--processes", 1)
+    assert "A: 1 of 3 images cannot be read and count nowhere." in run(*words).stderr
+
+
 def test_latency_side_by_side(run: Run, demo_bundle: Path) -> None:
     answer = json.loads(run("compare", demo_bundle / FLOAT, demo_bundle / HALF, "--runs", 6, "--json").stdout)
     assert all(answer["latency"][side]["inference"]["median"] > 0 for side in "AB") and "accuracy" not in answer

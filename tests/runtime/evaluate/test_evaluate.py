@@ -282,9 +282,11 @@ def test_tables_and_the_worst_as_pictures(demo_bundle: Path, pictures: Path, run
     again = (*words[:3], "--worst", "1", "--resume", tmp_path / "p", "--save-worst", tmp_path / "worst" / "here")
     assert run(*again).returncode == 1
     assert run(*again, "--overwrite").returncode == 0 and list((tmp_path / "worst" / "here").iterdir()) == saved[:1]
-    (tmp_path / "worst" / "here" / "mine.txt").touch()
-    done = run(*again, "--overwrite")
-    assert done.returncode == 1 and "holds mine.txt, which is not of an evaluation" in done.stderr
+    for mine in ("mine.txt", "20240131_142233.jpg"):  # as a camera names its photographs
+        (tmp_path / "worst" / "here" / mine).touch()
+        done = run(*again, "--overwrite")
+        assert done.returncode == 1 and f"holds {mine}, which is not of an evaluation" in done.stderr
+        (tmp_path / "worst" / "here" / mine).unlink()
 
 
 def test_a_terminal_shows_a_bar_with_the_time_left(demo_bundle: Path, pictures: Path) -> None:
