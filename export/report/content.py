@@ -32,7 +32,7 @@ from .wording import (
     preprocessing,
 )
 
-__all__ = ["FILTERS", "TEMPLATES", "content"]
+__all__ = ["FILTERS", "TEMPLATES", "content", "drawings"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 _ENGINES: dict[Engine, str] = {"onnxruntime": "ONNX Runtime", "litert": "LiteRT"}
@@ -67,9 +67,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
 
 
 def content(report: Report) -> dict[str, Any]:
-    """What the templates see; the drawings are ours and need no escaping."""
-    from markupsafe import Markup
-
+    """What the templates of the page and of the model card see."""
     manifest = report.manifest
     return {
         "version": VERSION,
@@ -93,7 +91,16 @@ def content(report: Report) -> dict[str, Any]:
         "kinds": _by_kind(report),
         "left_out": {a.file.path: dict(Counter(a.graph.not_delegated or ())) for a in manifest.artifacts},
         "transformer_title": transformer_title(manifest.architecture),
-        "network": Markup(draw_network(manifest.blocks)) if manifest.blocks else None,
+    }
+
+
+def drawings(report: Report) -> dict[str, Any]:
+    """What the page alone shows; the drawings are ours and need no escaping."""
+    from markupsafe import Markup
+
+    blocks = report.manifest.blocks
+    return {
+        "network": Markup(draw_network(blocks)) if blocks else None,
         "tradeoff_plot": _tradeoff(report),
         "latency_plot": Markup(latency_plot(report.timing.trials)) if report.timing else None,
         "sensitivity_plot": Markup(sensitivity_plot(report.sensitivity)) if report.sensitivity else None,

@@ -8,7 +8,7 @@ from mvit2.atomic_write import write_text
 from mvit2.errors import BundleError, OutputError
 from mvit2.export.templating import environment
 
-from .content import FILTERS, TEMPLATES, content
+from .content import FILTERS, TEMPLATES, content, drawings
 from .gather import Report
 from .model_card import CARD, is_foreign, model_card
 
@@ -25,7 +25,7 @@ def write_report(bundle: Path, report: Report, output: Path | None = None) -> tu
     Raises OutputError, MissingEngineError, BundleError (the manifest holds numbers that nothing has).
     """
     try:
-        texts = {PAGE: page(report), CARD: model_card(report)}
+        texts = {PAGE: page(report)} if output is not None else {PAGE: page(report), CARD: model_card(report)}
     except OverflowError:
         raise BundleError(f"{bundle}: the manifest holds numbers that no model has. Export the bundle again.") from None
     if output is not None:
@@ -43,7 +43,7 @@ def write_report(bundle: Path, report: Report, output: Path | None = None) -> tu
 def page(report: Report) -> str:
     """Raises MissingEngineError."""
     template = environment(TEMPLATES, FILTERS, autoescape=True).get_template(f"report_{report.task.name}.html.jinja")
-    return template.render(content(report))
+    return template.render(content(report) | drawings(report))
 
 
 def _write_whole(file: Path, text: str) -> None:

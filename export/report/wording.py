@@ -127,9 +127,9 @@ def export_again(manifest: Manifest) -> tuple[str, ...]:
         return start, "# and other options, which that version of mvit2 did not record"
     parts: list[list[str]] = []  # an option each, with all that was said of it
     for word in manifest.options:
-        if word.startswith("--") and not (parts and parts[-1][0] == word):
+        if not parts or (word.startswith("--") and parts[-1][0] != word):
             parts.append([])
-        parts[-1:] = [[*(parts[-1] if parts else []), shlex.quote(word)]]
+        parts[-1].append(shlex.quote(word))
     return start, *(" ".join(part) for part in parts)
 
 

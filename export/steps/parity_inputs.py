@@ -22,7 +22,7 @@ from mvit2.image.preprocess_spec import PreprocessSpec
 from mvit2.quantize.calibration import bundled_crops
 from mvit2.runtime.verify.golden import Golden
 
-__all__ = ["PHOTOS", "Answers", "Varied", "parity_inputs", "varied_inputs"]
+__all__ = ["Answers", "Varied", "parity_inputs", "varied_inputs"]
 
 Answers = Callable[[NDArray[np.uint8]], Sequence[Hashable]]
 """uint8 RGB [N, H, W, 3] -> what the network says of each, such as its first class."""

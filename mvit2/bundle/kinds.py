@@ -12,6 +12,7 @@ __all__ = [
     "MANIFEST",
     "PREFERRED_ENGINES",
     "SUFFIXES",
+    "WEIGHTS",
     "Engine",
     "Precision",
     "is_checkpoint",
@@ -26,7 +27,7 @@ PREFERRED_ENGINES: tuple[Engine, ...] = ("litert", "onnxruntime")  # where a bun
 _ALSO_CALLED: Mapping[str, Precision] = MappingProxyType(
     {"fp32": "float32", "fp16": "float16", "half": "float16", "full_int8": "full-int8"}
 )
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar")  # .tar: model_best.pth.tar
 SUFFIXES: Mapping[Engine, tuple[str, ...]] = {"onnxruntime": (".onnx", ".ort"), "litert": (".tflite",)}
 
 
@@ -56,8 +57,9 @@ def no_bundle(path: Path) -> str:
 
 def is_checkpoint(path: Path) -> bool:
     """By its names alone: a file of weights, or a folder with one."""
-    if path.suffix.lower() in _WEIGHTS:
+    if path.suffix.lower() in WEIGHTS:
         return os.path.isfile(path)
-    if not os.path.isdir(path) or os.path.isfile(path / MANIFEST):
+    try:
+        return not os.path.isfile(path / MANIFEST) and any(p.suffix.lower() in WEIGHTS for p in path.iterdir())
+    except OSError:  # no folder, or one that may not be listed
         return False
-    return any(p.suffix.lower() in _WEIGHTS for p in path.iterdir())

@@ -25,7 +25,7 @@ def assemble(
 
     Raises CheckpointError: another variant than ``variant``, labels or tensors that do not fit.
     """
-    from .tensors import check_fit, fingerprint, load_weights, outline
+    from .tensors import check_fit, fingerprint, outline, put_weights
 
     where = opened.where
     found, row = opened.config.variant_name, row_of(opened.config)
@@ -41,7 +41,7 @@ def assemble(
         notes += (f"{where} does not name its classes: they are called LABEL_0 ... unless --labels FILE is given.",)
     check_fit(outline(lambda: row.build(opened.task, config)), opened.tensors, where)  # before it takes memory
     model = row.build(opened.task, config).eval()
-    load_weights(model, opened.tensors, where)
+    put_weights(model, opened.tensors)
     return Checkpoint(
         model,
         preprocess.spec,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mvit2.errors import CheckpointError
 from mvit2.network.architecture import Architecture
-from mvit2.network.config import MAX_CLASSES, NetworkConfig, require
+from mvit2.network.config import MAX_CLASSES, NetworkConfig, numbered, require
 from mvit2.tasks import Task
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def bare_config(
         shapes = f"a stem of {tuple(stem.shape)} and a head of {tuple(head.shape)}"
         raise CheckpointError(f"{where}: {shapes} are not those of {task.network}.")
     require(len(head) <= MAX_CLASSES, "the number of classes", len(head), f"at most {MAX_CLASSES}", where)
-    labels = tuple(f"LABEL_{i}" for i in range(len(head)))
+    labels = numbered(len(head))
     config = row.config.from_shapes({name: tuple(tensor.shape) for name, tensor in tensors.items()}, labels)
     untold = ", ".join(f"{name} {getattr(config, name)}" for name in config.untold)
     notes: tuple[str, ...] = (

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mvit2.bundle.kinds import MANIFEST, WEIGHTS
 from mvit2.errors import CheckpointError, UsageError, did_you_mean
 from mvit2.network.architectures import (
     ARCHITECTURES,
@@ -33,7 +34,6 @@ _CONFIG = "config.json"
 _PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")  # transformers reads either
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order of preference: safetensors runs no code
 _INDEXES = tuple(name + INDEX for name in _WEIGHTS)
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar")  # .tar: model_best.pth.tar
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
 
@@ -72,7 +72,7 @@ def locate(weights: str, variant: str | None = None, task: Task = CLASSIFY) -> S
         return _folder(path, source.name, source.origin)
     if weights and path.exists():
         return _file(path)
-    if path.suffix.lower() not in _SUFFIXES and _HUB_ID.fullmatch(weights):
+    if path.suffix.lower() not in WEIGHTS and _HUB_ID.fullmatch(weights):
         return _explicit_hub(weights)
     near = did_you_mean(weights, KEYWORDS)
     raise UsageError(
@@ -150,15 +150,15 @@ def _auto(variant: str | None, task: Task) -> Source:
 
 
 def _folder(folder: Path, name: str, origin: str) -> Source:
-    if (folder / "manifest.json").is_file():
+    if (folder / MANIFEST).is_file():
         raise CheckpointError(f"{folder} is a bundle, what an export makes; name the checkpoint that it was made from.")
     weights = next((folder / file for file in (*_WEIGHTS, *_INDEXES) if (folder / file).is_file()), None)
     if weights is None:
-        single = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in _SUFFIXES and p.is_file()]
+        single = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in WEIGHTS and p.is_file()]
         if len(single) != 1:
             found = ", ".join(p.name for p in single[:3]) + (", ..." if len(single) > 3 else "")
             raise CheckpointError(
-                f"{folder}: expected {' or '.join(_WEIGHTS)}, or exactly one file ending in {' '.join(_SUFFIXES)}; "
+                f"{folder}: expected {' or '.join(_WEIGHTS)}, or exactly one file ending in {' '.join(WEIGHTS)}; "
                 f"found {found or 'none'}. Name one FILE; a checkpoint in several files needs its {_INDEXES[0]}."
             )
         weights = single[0]
@@ -166,8 +166,8 @@ def _folder(folder: Path, name: str, origin: str) -> Source:
 
 
 def _file(path: Path) -> Source:
-    if path.suffix.lower() not in _SUFFIXES and path.name not in _INDEXES:
-        raise UsageError(f"--weights {path}: unknown kind of file; accepted: {' '.join(_SUFFIXES)}, or a folder.")
+    if path.suffix.lower() not in WEIGHTS and path.name not in _INDEXES:
+        raise UsageError(f"--weights {path}: unknown kind of file; accepted: {' '.join(WEIGHTS)}, or a folder.")
     folder = _absolute(path).parent
     config = _if_file(folder / _CONFIG)
     if path.name in (*_WEIGHTS, *_INDEXES):  # then the folder says more than the file

@@ -23,6 +23,7 @@ __all__ = [
     "fingerprint",
     "load_weights",
     "outline",
+    "put_weights",
     "read_tensors",
     "read_weights",
 ]
@@ -169,6 +170,11 @@ def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> N
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Put ``tensors`` (Hugging Face names, any float type) into ``model`` as float32. Raises as ``check_fit``."""
     check_fit(model, tensors, source)
+    put_weights(model, tensors)
+
+
+def put_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """As ``load_weights``, of tensors that ``check_fit`` has passed."""
     wanted = model.state_dict()
     model.load_state_dict({n: tensors[n].to(t.dtype) if n in tensors else t for n, t in wanted.items()})
 

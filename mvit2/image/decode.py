@@ -202,7 +202,8 @@ def _open_other(stream: BinaryIO, name: str, what: str, accepted: str) -> Image.
             import_module(package).register_heif_opener()
         except ImportError:
             todo = f"convert it to JPEG, or pip install {package.replace('_', '-')}"
-    Image.init()
+    if pillow_name:
+        Image.init()
     if pillow_name not in Image.OPEN:
         raise _refusal(name, f"is {what}", accepted, todo)
     stream.seek(0)

@@ -10,7 +10,16 @@ from typing import Any, ClassVar, Self
 
 from mvit2.errors import CheckpointError, did_you_mean
 
-__all__ = ["ACTIVATION_NAMES", "MAX_CLASSES", "PROBLEM_TYPES", "NetworkConfig", "Variant", "make_divisible", "require"]
+__all__ = [
+    "ACTIVATION_NAMES",
+    "MAX_CLASSES",
+    "PROBLEM_TYPES",
+    "NetworkConfig",
+    "Variant",
+    "make_divisible",
+    "numbered",
+    "require",
+]
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,7 @@ class NetworkConfig:
     aspp_dropout_prob: float = 0.1
     semantic_loss_ignore_index: int = 255
     problem_type: str = PROBLEM_TYPES[0]
-    labels: tuple[str, ...] = field(default_factory=lambda: _numbered(1000))
+    labels: tuple[str, ...] = field(default_factory=lambda: numbered(1000))
 
     def __post_init__(self) -> None:
         for name, (low, high) in {**_RANGES, **self.ranges}.items():
@@ -204,6 +213,7 @@ class NetworkConfig:
         if architecture != cls.architecture:
             raise CheckpointError(f"{source}: model_type is {architecture!r}, expected {cls.architecture!r}.")
         known = {f.name: f for f in fields(cls) if f.name not in ("labels", *cls.ours)}
+        unread = frozenset(cls.unread_fields(config))
         values: dict[str, Any] = {}
         for name, value in config.items():
             if name == "problem_type" and value is None:  # told by the number of classes, below
@@ -212,9 +222,7 @@ class NetworkConfig:
                 values[name] = _convert(source, name, value, known[name].default)
             elif name in _FIXED:
                 require(value in _FIXED[name], name, value, " or ".join(map(repr, _FIXED[name])), source)
-            elif name in cls.unread_fields(config) and get_close_matches(
-                name, [*known, "labels", *cls.ours], 1, _MISSPELT
-            ):
+            elif name in unread and get_close_matches(name, [*known, "labels", *cls.ours], 1, _MISSPELT):
                 near = did_you_mean(name, known)
                 raise CheckpointError(f"{source}: field {name!r} is not one of a {cls.title} configuration.{near}")
         labels = _labels(config, source)
@@ -232,7 +240,7 @@ def require(condition: bool, name: str, value: object, accepted: str, source: st
         raise CheckpointError(f"{source + ': ' if source else ''}{name} is {value!r}, accepted: {accepted}.")
 
 
-def _numbered(count: int) -> tuple[str, ...]:
+def numbered(count: int) -> tuple[str, ...]:
     return tuple(f"LABEL_{i}" for i in range(count))  # Hugging Face's own placeholder
 
 
@@ -261,7 +269,7 @@ def _labels(config: Mapping[str, Any], source: str) -> tuple[str, ...]:
         count = 2 if count is None else count  # transformers writes no names for its default, two classes
         counts = type(count) is int and 0 < count <= MAX_CLASSES
         require(counts, "num_labels", count, f"an integer from 1 to {MAX_CLASSES}", source)
-        return _numbered(count)
+        return numbered(count)
     require(isinstance(named, Mapping) and len(named) > 0, "id2label", named, "an object {index: name}", source)
     try:
         by_index = {int(index): str(label) for index, label in named.items()}

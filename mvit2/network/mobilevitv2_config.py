@@ -9,13 +9,12 @@ from typing import ClassVar, Self
 
 from mvit2.errors import UsageError
 
-from .config import ACTIVATION_NAMES, PROBLEM_TYPES, NetworkConfig, Variant, make_divisible, require
+from .config import ACTIVATION_NAMES, NetworkConfig, Variant, make_divisible, require
 
 __all__ = [
     "ACTIVATION_NAMES",
     "DILATION_RULES",
     "PATCH_RULES",
-    "PROBLEM_TYPES",
     "VARIANTS",
     "ModelConfig",
     "Variant",

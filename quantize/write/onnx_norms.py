@@ -6,6 +6,7 @@ over the map once for each, and in an int8 file, whose layers are cheap, that is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,8 @@ def join_norms(edit: OnnxEdit, sizes: Mapping[str, Sequence[int]]) -> None:
     Args:
         sizes: tensor -> its shape, 0 where a dimension is open.
     """
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in edit.graph.initializer}
+    single = (tensor for tensor in edit.graph.initializer if math.prod(tensor.dims) == 1)  # an epsilon is among them
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in single}
     values.update((n.output[0], numpy_helper.to_array(n.attribute[0].t)) for n in edit.nodes if n.op_type == "Constant")
     for norm in list(_norms(edit.nodes, sizes, values)):
         *inner, last = norm.nodes

@@ -104,7 +104,7 @@ def find_subjects(
     found = [found for bundle in bundles for found in _artifacts(bundle)]
     known = list(dict.fromkeys(subject.file.name for subject in found))
     for artifact in artifacts:
-        if artifact not in known and not any(_is_called(subject, artifact) for subject in found):
+        if not any(_is_called(subject, artifact) for subject in found):
             near = did_you_mean(artifact, known)
             raise BundleError(f"no artifact {artifact!r}.{near} There are: {', '.join(known)}.")
     for file in against:
@@ -119,10 +119,8 @@ def find_subjects(
 
 
 def _is_called(subject: Subject, artifact: str) -> bool:
-    """By its file name or by its precision."""
-    return subject.file.name == artifact or (
-        subject.precision is not None and subject.precision == precision_named(artifact)
-    )
+    """By its file name or by its precision, of a bundle's."""
+    return artifact == subject.file.name or precision_named(artifact) == subject.precision
 
 
 def _artifacts(bundle: Path) -> list[Subject]:

@@ -43,8 +43,8 @@ class Backend(ABC):
         except MemoryError:
             raise
         except Exception as error:  # the engines raise classes of their C++ bindings, without a common base
-            said = " ".join(str(error).split())[:200]
-            raise BundleError(f"{self.model} does not run ({self.title}: {said}); check or replace the file.") from None
+            said = f"{self.title}: {_said(error)}"
+            raise BundleError(f"{self.model} does not run ({said}); check or replace the file.") from None
 
     @abstractmethod
     def _run(self, arrays: Sequence[Array]) -> list[Array]:
@@ -69,4 +69,8 @@ class Backend(ABC):
 
 
 def cannot_open(model: Path, engine: str, error: Exception) -> BundleError:
-    return BundleError(f"{model}: {engine} cannot open it ({' '.join(str(error).split())[:200]}).")
+    return BundleError(f"{model}: {engine} cannot open it ({_said(error)}).")
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

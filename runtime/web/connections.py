@@ -35,9 +35,6 @@ class Connections:
         self._progress: dict[socket.socket, float] = {}
         self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        return len(self._progress)
-
     def admit(self, connection: socket.socket) -> bool:
         """False where there is no room, and nobody idle to make some."""
         with self._lock:

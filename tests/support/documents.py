@@ -76,10 +76,14 @@ def _only_the_command(line: str) -> str:
 
 def inline_commands(page: Path) -> Iterator[str]:
     """Commands of ours among the words of a text: `mvit2 check BUNDLE`."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for code in re.findall(r"`([^`]+)`", text):
+    for code in re.findall(r"`([^`]+)`", _prose(page)):
         if re.match(r"(mvit2|mvit2-export) ", code):
             yield " ".join(code.split())
+
+
+def _prose(page: Path) -> str:
+    """Without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 def links_of(page: Path) -> Iterator[str]:
@@ -91,6 +95,5 @@ def links_of(page: Path) -> Iterator[str]:
 
 def anchors(page: Path) -> set[str]:
     """Of its headings, as GitHub makes them."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", _prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
